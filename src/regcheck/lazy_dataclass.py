@@ -132,7 +132,7 @@ def lazy_method(cls: Class, make: Callable[[Class], Method]) -> Method:
 
 def compiled_init(cls: Class) -> Method:
     """The `__init__` that assigns each field and calls `__post_init__`."""
-    known: dict[str, Any] = {"assign": object.__setattr__, "MISSING": MISSING}
+    namespace: dict[str, Any] = {"assign": object.__setattr__, "MISSING": MISSING}
     frozen = getattr(cls, PARAMS).frozen
     parameters, lines = ["self"], []
     for each in sorted(fields(cls), key=lambda each: bool(each.kw_only)):
@@ -140,19 +140,19 @@ def compiled_init(cls: Class) -> Method:
         if each.kw_only and "*" not in parameters:
             parameters.append("*")
         if each.default_factory is not MISSING:
-            known[f"new_{name}"] = each.default_factory
+            namespace[f"new_{name}"] = each.default_factory
             parameters.append(f"{name}=MISSING")
             value = f"new_{name}() if {name} is MISSING else {name}"
         elif each.default is not MISSING:
-            known[f"default_{name}"] = each.default
+            namespace[f"default_{name}"] = each.default
             parameters.append(f"{name}=default_{name}")
         else:
             parameters.append(name)
         lines.append(f"assign(self, {name!r}, {value})" if frozen else f"self.{name} = {value}")
     if hasattr(cls, "__post_init__"):
         lines.append("self.__post_init__()")
-    exec(f"def __init__({', '.join(parameters)}):\n " + "\n ".join(lines or ["pass"]), known)
-    init: Method = known["__init__"]
+    exec(f"def __init__({', '.join(parameters)}):\n " + "\n ".join(lines or ["pass"]), namespace)
+    init: Method = namespace["__init__"]
     init.__qualname__ = f"{cls.__qualname__}.__init__"
     return init
 

@@ -38,8 +38,8 @@ def manager() -> PluginManager | None:
         return None
     from importlib.metadata import entry_points
 
-    found = entry_points(group=GROUP)
-    if not found:
+    points = entry_points(group=GROUP)
+    if not points:
         return None
     import pluggy
 
@@ -47,7 +47,7 @@ def manager() -> PluginManager | None:
 
     plugins = pluggy.PluginManager("regcheck")
     plugins.add_hookspecs(hookspecs)
-    for point in found:
+    for point in points:
         try:
             plugins.register(point.load(), point.name)
             plugins.check_pending()

@@ -75,9 +75,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", MARKER)
     if not config.getoption("regcheck") and not config.getini("regcheck"):
-        given = [name for name in OPTIONS if config.getoption(f"regcheck_{name.replace('-', '_')}") not in (None, [])]
-        if given:
-            config.pluginmanager.register(Idle(config, given), "regcheck-idle")
+        names = [name for name in OPTIONS if config.getoption(f"regcheck_{name.replace('-', '_')}") not in (None, [])]
+        if names:
+            config.pluginmanager.register(Idle(config, names), "regcheck-idle")
         return
     from regcheck.suite import plain_imports
 
@@ -108,28 +108,28 @@ class Idle:
     Those of the project's own configuration, and those given to workers, only get a line at the end.
     """
 
-    def __init__(self, config: pytest.Config, given: list[str]) -> None:
+    def __init__(self, config: pytest.Config, names: list[str]) -> None:
         self._config = config
-        self._given = given
+        self._names = names
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         if any("regcheck" in getattr(item, "fixturenames", ()) for item in session.items):
-            self._given = [name for name in self._given if name in OPTIONS_OF_SESSIONS]
+            self._names = [name for name in self._names if name in OPTIONS_OF_SESSIONS]
         words = [str(each).partition("=")[0] for each in self._config.invocation_params.args]
-        typed = any(f"--regcheck-{name}" in words for name in self._given)
+        typed = any(f"--regcheck-{name}" in words for name in self._names)
         if typed and not hasattr(self._config, "workerinput"):
             raise pytest.UsageError(self._message)
 
     def pytest_terminal_summary(
         self, terminalreporter: pytest.TerminalReporter, exitstatus: int | pytest.ExitCode
     ) -> None:
-        if self._given and exitstatus != pytest.ExitCode.USAGE_ERROR:
+        if self._names and exitstatus != pytest.ExitCode.USAGE_ERROR:
             terminalreporter.write_line(self._message, yellow=True)
 
     @property
     def _message(self) -> str:
-        need = "needs" if len(self._given) == 1 else "need"
-        names = ", ".join(f"--regcheck-{name}" for name in self._given)
+        need = "needs" if len(self._names) == 1 else "need"
+        names = ", ".join(f"--regcheck-{name}" for name in self._names)
         return f"regcheck: no test was watched and no report written: {names} {need} --regcheck"
 
 

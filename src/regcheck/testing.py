@@ -193,9 +193,9 @@ def _across_ranks(rule: Rule, module: Any, example: Example, check: Check) -> It
         except CannotMeasure as error:
             return Evidence(Verdict.UNMEASURED, because=str(error))
 
-    found = [finding(rule, each, evidence(each)) for each in merged(rule.check(ranks))]
-    yield from _wrong_lines("of two ranks", found, rule, example)
-    yield from _unproven(Report(tuple(found)))
+    findings = [finding(rule, each, evidence(each)) for each in merged(rule.check(ranks))]
+    yield from _wrong_lines("of two ranks", findings, rule, example)
+    yield from _unproven(Report(tuple(findings)))
     if not example.marked:
         drops = [*traced.graph.dropouts(Mode.TRAIN)]
         yield from _wrongly_forced({evidence(Suspicion(op, "forced", ops=(op,))).verdict for op in drops})

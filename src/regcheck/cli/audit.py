@@ -138,28 +138,28 @@ def apart(targets: Sequence[str], arguments: argparse.Namespace, options: Option
     """Returns one report on all targets, each audited in a process of its own."""
     from regcheck.cli.audit_apart import audited_apart
 
-    given: list[InputSpec] = arguments.inputs
-    examine_one = partial(examined_to_send, given=given, options=options)
+    specs: list[InputSpec] = arguments.inputs
+    examine_one = partial(examined_to_send, inputs=specs, options=options)
     memory = arguments.memory * 10**9 if arguments.memory else None
-    inputs = [*map(repr, given)]
+    inputs = [*map(repr, specs)]
     return audited_apart(
         targets, examine_one, options, arguments.jobs or 1, memory, arguments.cluster, arguments.resume, inputs
     )
 
 
-def examined_to_send(target: str, given: list[InputSpec], options: Options) -> Report:
+def examined_to_send(target: str, inputs: list[InputSpec], options: Options) -> Report:
     """Returns the report on one target without the recorded graph, which other processes cannot have."""
-    return replace(examine(target, given, options), fx_graph=None)
+    return replace(examine(target, inputs, options), fx_graph=None)
 
 
-def audited(targets: Sequence[str], given: list[InputSpec], options: Options) -> Report:
+def audited(targets: Sequence[str], inputs: list[InputSpec], options: Options) -> Report:
     """Returns one report on all targets."""
-    return join(examine(each, given, options) for each in steps(targets, lambda target: f"auditing {target}"))
+    return join(examine(each, inputs, options) for each in steps(targets, lambda target: f"auditing {target}"))
 
 
 def audited_afresh(
     targets: Sequence[str],
-    given: list[InputSpec],
+    inputs: list[InputSpec],
     options: Options,
     contents: Mapping[str, bytes],
     lines: Sequence[FixedLine],
@@ -172,20 +172,20 @@ def audited_afresh(
     from regcheck.engine.fresh_process import call_afresh
 
     (report,) = (
-        call_afresh(each, audited_to_send, targets, given, options, lines)
+        call_afresh(each, audited_to_send, targets, inputs, options, lines)
         for each in steps([contents], lambda _: "measuring the fixes in a fresh process")
     )
     return report
 
 
 def audited_to_send(
-    targets: Sequence[str], given: list[InputSpec], options: Options, lines: Sequence[FixedLine]
+    targets: Sequence[str], inputs: list[InputSpec], options: Options, lines: Sequence[FixedLine]
 ) -> Report:
     """Returns one report on all targets without the recorded graph, which other processes cannot have."""
     from regcheck.engine.fixed_lines import measuring_again
 
     with measuring_again(lines):
-        return replace(audited(targets, given, options), fx_graph=None)
+        return replace(audited(targets, inputs, options), fx_graph=None)
 
 
 def matches(target: str) -> list[str]:
@@ -199,7 +199,7 @@ def matches(target: str) -> list[str]:
         return [target]
 
 
-def examine(target: str, given: list[InputSpec], options: Options) -> Report:
+def examine(target: str, inputs: list[InputSpec], options: Options) -> Report:
     """Returns the report on one target; a model that cannot be built is "not checked"."""
     from regcheck.engine.artifacts import is_artifact
     from regcheck.engine.audit import audit
@@ -211,11 +211,11 @@ def examine(target: str, given: list[InputSpec], options: Options) -> Report:
     try:
         with redirect_stdout(sys.stderr):
             if is_onnx(target):
-                args, kwargs = build_arguments(given, drawn_as)
+                args, kwargs = build_arguments(inputs, drawn_as)
                 report = audit_onnx(target, args, kwargs, options)
             else:
                 model = build(target, options.seed)
-                args, kwargs = build_arguments(given, partial(drawn_for, model))
+                args, kwargs = build_arguments(inputs, partial(drawn_for, model))
                 report = audit(model, *args, options=options, **kwargs)
     except CannotBuild as error:
         missed = NotChecked(target, str(error), error.what_to_do, shown_path(error.path), error.line)

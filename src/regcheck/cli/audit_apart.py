@@ -53,8 +53,8 @@ def audited_apart(
         setting = {"version": __version__, "torch": torch.__version__, "options": options.to_dict()}
         results = ResultFile(file, {**setting, "inputs": list(inputs)})
         digests = {each: digest(each) for each in targets}
-        known = results.reports
-        reports = {each: known[each, of] for each, of in digests.items() if (each, of) in known}
+        stored_reports = results.reports
+        reports = {each: stored_reports[each, of] for each, of in digests.items() if (each, of) in stored_reports}
     missing = [each for each in targets if each not in reports]
     calls: IsolatedCalls[str, Report] | RayCalls[str, Report]
     if cluster is None:

@@ -16,7 +16,7 @@ from regcheck.config.keys import KEYS
 from regcheck.config.load import load
 from regcheck.config.options import Options, severity
 from regcheck.core.errors import UsageError, nearest
-from regcheck.report import FORMATS, known
+from regcheck.report import FORMATS, checked_format
 from regcheck.suppression.baseline import DEFAULT
 
 
@@ -124,7 +124,7 @@ def add_output_options(parser: Parser) -> None:
     output.add_argument(
         "--output-format",
         metavar="FORMAT",
-        type=known,
+        type=checked_format,
         choices=tuple(FORMATS),
         default="full",
         help=f"one of {', '.join(FORMATS)} (default: full)",
@@ -197,9 +197,9 @@ def options_from(arguments: argparse.Namespace) -> Options:
     options = load(Path.cwd(), arguments.config)
     for each in options.notes:
         note(f"note: {each}")  # also with --quiet: it asks for a change of the configuration
-    given = {each.name: getattr(arguments, each.name) for each in fields(Options) if hasattr(arguments, each.name)}
-    given = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
-    options = replace(options, budget_named="`--budget`", **given)
+    values = {each.name: getattr(arguments, each.name) for each in fields(Options) if hasattr(arguments, each.name)}
+    values = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    options = replace(options, budget_named="`--budget`", **values)
     return replace(options, baseline=options.baseline or DEFAULT) if arguments.write_baseline else options
 
 

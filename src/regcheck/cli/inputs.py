@@ -52,7 +52,7 @@ Draw = Callable[[str | int, tuple[int, ...], str], Any]
 """Draws a tensor for an argument, by name or position, of a shape and a dtype."""
 
 
-def build_arguments(given: Sequence[InputSpec], draw: Draw) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def build_arguments(specs: Sequence[InputSpec], draw: Draw) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Builds the arguments of a model's forward from all `--input` options.
 
     Raises:
@@ -63,7 +63,7 @@ def build_arguments(given: Sequence[InputSpec], draw: Draw) -> tuple[tuple[Any, 
 
     args: list[Any] = []
     kwargs: dict[str, Any] = {}
-    for each in given:
+    for each in specs:
         if each.factory:
             more, named = as_arguments(call_factory(each.factory), each.factory)
             args += more

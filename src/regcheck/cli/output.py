@@ -152,8 +152,8 @@ def update_baseline(report: Report, options: Options, examined: Sequence[str], s
     new = baseline.updated(report.findings, stale, door_name(examined))
     new.write()
     added = len(new.entries - baseline.entries)
-    known = f"{counted(len(new.entries), 'finding')} ({added} new, {len(stale)} gone)"
-    show(f"{visible(shown_path(str(file)) or '')}: {known}\n", stream)
+    size = f"{counted(len(new.entries), 'finding')} ({added} new, {len(stale)} gone)"
+    show(f"{visible(shown_path(str(file)) or '')}: {size}\n", stream)
     return replace(report, findings=()).exit_code
 
 

@@ -165,11 +165,11 @@ def _without_our_frames(error: BaseException, seen: set[int] | None = None) -> N
 
 
 def _theirs(trace: TracebackType | None) -> TracebackType | None:
-    kept = []
+    frames = []
     while trace is not None:
         if not trace.tb_frame.f_code.co_filename.startswith(_OURS):
-            kept.append(trace)
+            frames.append(trace)
         trace = trace.tb_next
-    for each, following in zip(kept, [*kept, None][1:], strict=True):
+    for each, following in zip(frames, [*frames, None][1:], strict=True):
         each.tb_next = following
-    return kept[0] if kept else None
+    return frames[0] if frames else None

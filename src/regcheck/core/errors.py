@@ -69,19 +69,19 @@ class Failed(RegcheckError, AssertionError):
     slug = "failed"
 
 
-def nearest(word: str, known: Iterable[str]) -> str:
-    """` (did you mean 'x'?)` for the closest of `known`, or an empty string."""
+def nearest(word: str, candidates: Iterable[str]) -> str:
+    """` (did you mean 'x'?)` for the closest of `candidates`, or an empty string."""
     from difflib import get_close_matches
 
-    close = get_close_matches(word.lower(), {each.lower(): each for each in known}, n=1, cutoff=0.65)
-    names = {each.lower(): each for each in known}
+    close = get_close_matches(word.lower(), {each.lower(): each for each in candidates}, n=1, cutoff=0.65)
+    names = {each.lower(): each for each in candidates}
     return f" (did you mean {names[close[0]]!r}?)" if close else ""
 
 
-def unknown(what: str, word: str, known: Iterable[str]) -> UsageError:
-    """The error for a `word` that is not among the `known` names of a kind of thing."""
-    known = list(known)
-    return UsageError(f"unknown {what} {word!r}{nearest(word, known)}; known: {', '.join(known)}")
+def unknown(what: str, word: str, candidates: Iterable[str]) -> UsageError:
+    """The error for a `word` that is not among the `candidates`, the names of a kind of thing."""
+    candidates = list(candidates)
+    return UsageError(f"unknown {what} {word!r}{nearest(word, candidates)}; known: {', '.join(candidates)}")
 
 
 def format_error(error: BaseException) -> str:

@@ -56,11 +56,11 @@ Inspections = Mapping[str, Inspection]
 """The best inspection of each structure."""
 
 
-def keep_best(kept: dict[str, Inspection], inspections: Inspections) -> None:
+def keep_best(best_by_structure: dict[str, Inspection], inspections: Inspections) -> None:
     """Add inspections, in any order; of each structure the one stays that came furthest and leaves least open."""
     for structure, inspection in inspections.items():
-        known = kept.get(structure)
-        kept[structure] = inspection if known is None else min(known, inspection, key=_order)
+        best = best_by_structure.get(structure)
+        best_by_structure[structure] = inspection if best is None else min(best, inspection, key=_order)
 
 
 def _order(inspection: Inspection) -> tuple[int, int, int, str]:

@@ -89,8 +89,8 @@ def keyword(call: ast.Call, name: str) -> ast.keyword | None:
 
 def argument(call: ast.Call, position: int, name: str) -> ast.expr | None:
     """The argument of a plain call, given by name or by position."""
-    found = keyword(call, name)
-    return found.value if found else call.args[position] if len(call.args) > position else None
+    by_name = keyword(call, name)
+    return by_name.value if by_name else call.args[position] if len(call.args) > position else None
 
 
 def is_plain(call: ast.Call) -> bool:

@@ -200,8 +200,8 @@ def merged(suspicions: Iterable[Suspicion]) -> Iterator[Suspicion]:
     for index, suspicion in enumerate(suspicions):
         place = suspicion.place
         where = (place,) if place else (suspicion.module, index)
-        known = (*where, suspicion.message, suspicion.undecided is None)
-        groups.setdefault(known, []).append(suspicion)
+        key = (*where, suspicion.message, suspicion.undecided is None)
+        groups.setdefault(key, []).append(suspicion)
     for group in groups.values():
         ops = tuple(each.at for each in group if isinstance(each.at, Op))
         first = group[0]

@@ -111,9 +111,9 @@ def documents(workspace: Workspace) -> Iterator[Document]:
         if workspace.get_notebook_document(cell_uri=each.uri) is None
     ]
     for uri in (*notebooks, *files):
-        found = document(workspace, uri)
-        if found is not None:
-            yield found
+        document_of_uri = document(workspace, uri)
+        if document_of_uri is not None:
+            yield document_of_uri
 
 
 def workspace_folders(workspace: Workspace) -> tuple[Path, ...]:
@@ -125,8 +125,8 @@ def workspace_folders(workspace: Workspace) -> tuple[Path, ...]:
 
 def _opened(workspace: Workspace, uri: str) -> TextDocument | None:
     """The document, unless the workspace would read it from the disk."""
-    found: TextDocument | None = workspace.text_documents.get(unquote(uri))
-    return found
+    opened: TextDocument | None = workspace.text_documents.get(unquote(uri))
+    return opened
 
 
 def _path(workspace: Workspace, uri: str, suffix: str) -> Path:

@@ -24,16 +24,16 @@ RUN = "`pytest --regcheck`"
 
 def diagnostics(document: Document, result: EditorResult) -> dict[str, list[types.Diagnostic]]:
     """The diagnostics of each text of a document, by URI: of findings, and of what was not checked."""
-    found: dict[str, list[types.Diagnostic]] = {each.uri: [] for each in document.texts.values()}
+    by_uri: dict[str, list[types.Diagnostic]] = {each.uri: [] for each in document.texts.values()}
     for shown in result.findings:
         text = document.text_at(shown.finding.cell)
         if text is not None:
-            found[text.uri].append(of_finding(shown, text))
+            by_uri[text.uri].append(of_finding(shown, text))
     for missed in result.not_checked:
         text = document.text_at(None)
         if text is not None:
-            found[text.uri].append(of_missed(missed, text, document))
-    return found
+            by_uri[text.uri].append(of_missed(missed, text, document))
+    return by_uri
 
 
 def of_finding(shown: EditorFinding, text: Text) -> types.Diagnostic:

@@ -32,8 +32,8 @@ def add_ignores(paths: Iterable[str | Path], options: Options, reason: str) -> F
     hopeless: set[tuple[_Place, str]] = set()
     seen: dict[tuple[_Place, str], Finding] = {}
     while True:
-        found = [each for each in result.report.findings if each.code not in about_ignores]
-        here = {(place, each.code): each for each in found if (place := _place(each))}
+        findings = [each for each in result.report.findings if each.code not in about_ignores]
+        here = {(place, each.code): each for each in findings if (place := _place(each))}
         new = [each for each in here if each not in hopeless]
         seen |= here
         if not new:
@@ -87,5 +87,5 @@ def _patches(path: str, cell: int | None, wanted: dict[_Place, list[str]], reaso
 def _places_in(path: str, cell: int | None) -> CommentPlaces:
     if cell is None:
         return CommentPlaces(text_of(path))
-    found = notebook.parse_notebook(content_of(path)).cell(cell)
-    return CommentPlaces(found.source, found.python) if found else CommentPlaces("")
+    contents = notebook.parse_notebook(content_of(path)).cell(cell)
+    return CommentPlaces(contents.source, contents.python) if contents else CommentPlaces("")

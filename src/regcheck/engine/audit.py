@@ -94,10 +94,10 @@ def audit(
         classes = (each for part in parts(subject.model) for each in class_declarations(part))
         select.refuse_unknown((each.pattern for each in (*BLOCKS.get(), *classes)), catalogue())
         args_by_mode = tied(subject.model.forward, args, kwargs, training=True, defaults=False)
-        given = Inputs(*args_by_mode) if args or kwargs else None
-        reports = [check_model(check, subject, given)]
+        inputs = Inputs(*args_by_mode) if args or kwargs else None
+        reports = [check_model(check, subject, inputs)]
         if any(rule.reads_use for rule in check.rules):
-            reports.append(check_model_use(check, subject, given, uses_in_source(subject.model, check.rules)))
+            reports.append(check_model_use(check, subject, inputs, uses_in_source(subject.model, check.rules)))
         if optimizer is not None:
             optimizers = {key_of(each): each for each in inner_optimizers(optimizer) or [optimizer]}
             steps = (Stepped(optimizer=optimizer_info(each, [subject.model])) for each in optimizers.values())
@@ -112,7 +112,7 @@ def audit(
 def check_model(
     check: Check,
     subject: Subject,
-    given: Inputs | None,
+    inputs: Inputs | None,
     wholeness: Wholeness = Wholeness.WHOLE,
     limit: float = inf,
     apart: Collection[int] = (),
@@ -122,20 +122,20 @@ def check_model(
     Args:
         check: the rules, options and devices.
         subject: the model and its name.
-        given: its inputs; inferred if None.
+        inputs: its inputs; inferred if None.
         wholeness: whether it is known to be a whole model.
         limit: a model of which one call takes more operations is not checked.
         apart: the ids of parts that are checked on their own.
     """
     name = type(subject.model).__name__
-    return check.guarded(name, lambda: _check_model(check, subject, given, wholeness, limit, apart))
+    return check.guarded(name, lambda: _check_model(check, subject, inputs, wholeness, limit, apart))
 
 
 @world_untouched()
 def _check_model(
     check: Check,
     subject: Subject,
-    given: Inputs | None,
+    inputs: Inputs | None,
     wholeness: Wholeness,
     limit: float,
     apart: Collection[int],
@@ -154,23 +154,23 @@ def _check_model(
         return not_traced(NotChecked(name, str(error), "audit the model before it is wrapped, in one process"))
     not_run = spread or reason_not_run(model) if options.run else NO_RUN
     with NumberStreams(model).generators_untouched(), workspace(model) as fresh, ExitStack() as until_measured:
-        if given is not None:
+        if inputs is not None:
             until_measured.enter_context(uncollected())
         seed_everything(options.seed)
         try:  # where nothing is run only fake copies are made
             run = model if not_run else fresh()
-            whole = trace_model(run, name, given, locate, wholeness, not_run, limit, example_inputs)
+            whole = trace_model(run, name, inputs, locate, wholeness, not_run, limit, example_inputs)
         except TooMuchWork:
             budget = budget_of(options)
             return check.report(name, (), (NotChecked(name, budget.too_large, budget.advice),))
         except CannotMeasure as error:
             return not_traced(NotChecked(name, str(error), "keep what cannot be copied outside of the model"))
         except CannotTrace as error:
-            return not_traced(untraceable(name, error, elsewhere(model, given)))
+            return not_traced(untraceable(name, error, elsewhere(model, inputs)))
         if not (not_run or is_built) and has_built_layers(model, run):
             own = dict(run.named_modules())
             apart = {id(own[path]) for path, each in model.named_modules() if id(each) in apart}
-            return _check_model(check, replace(subject, model=run), given, wholeness, limit, apart, is_built=True)
+            return _check_model(check, replace(subject, model=run), inputs, wholeness, limit, apart, is_built=True)
         del run  # measurements make copies of their own
         coverage = module_coverage.coverage_of(model, whole)
         if any(Trait.UNCALLED in rule.begins_at for rule in check.rules):

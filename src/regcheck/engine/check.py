@@ -157,9 +157,9 @@ class Check:
         for rule in self.rules:
             lines = suspicions_again(rule, value) if rule.about == about else ()
             for suspicions in lines:
-                found = [finding(rule, each, combined(self._measure(rule, each, probe_on))) for each in suspicions]
-                if found and all(each.evidence.verdict is Verdict.REFUTED for each in found):
-                    yield max(found, key=lambda each: _size(each.evidence))
+                findings = [finding(rule, each, combined(self._measure(rule, each, probe_on))) for each in suspicions]
+                if findings and all(each.evidence.verdict is Verdict.REFUTED for each in findings):
+                    yield max(findings, key=lambda each: _size(each.evidence))
 
     def _measure(self, rule: Rule, suspicion: Suspicion, probe_on: ProbeOn) -> tuple[Evidence, ...]:
         """The evidence of each device."""
@@ -186,9 +186,9 @@ class Check:
         if suspicion.place is None:
             return False
         line = rule.code, os.path.abspath(suspicion.place.path), suspicion.place.line
-        known = self.confirmed.get(line)
+        confirmed_severity = self.confirmed.get(line)
         severity = rule.severity if suspicion.severity is None else min(rule.severity, suspicion.severity)
-        return known is not None and known >= severity
+        return confirmed_severity is not None and confirmed_severity >= severity
 
     def report(
         self,

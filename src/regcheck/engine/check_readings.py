@@ -68,9 +68,9 @@ class _Check:
         if not program.usages and all(each.graph is None for each in program.models):
             return program
         if id(program) not in self._checked:
-            found = tuple([self._findings(self._about_usages, each) for each in program.usages])
+            findings = tuple([self._findings(self._about_usages, each) for each in program.usages])
             models = tuple(map(self._model, program.models))
-            checked = replace(program, usages=(), models=models, findings=(*program.findings, *found))
+            checked = replace(program, usages=(), models=models, findings=(*program.findings, *findings))
             self._checked[id(program)] = program, checked
         return self._checked[id(program)][1]
 
@@ -78,12 +78,12 @@ class _Check:
         if model.graph is None:
             return model
         graphs = {each: replace(model.graph, wholeness=each) for each in IN_SOURCE}
-        found = {each: self._findings(self._about_graphs, graph) for each, graph in graphs.items()}
-        return replace(model, graph=None, findings=found)
+        findings = {each: self._findings(self._about_graphs, graph) for each, graph in graphs.items()}
+        return replace(model, graph=None, findings=findings)
 
     def _findings(self, rules: Iterable[Rule], subject: Graph | Usage) -> FindingsByRule:
-        found = {rule.code: findings_in(rule, subject) for rule in rules}
-        return {code: each for code, each in found.items() if each.findings or each.undecided}
+        findings = {rule.code: findings_in(rule, subject) for rule in rules}
+        return {code: each for code, each in findings.items() if each.findings or each.undecided}
 
 
 def _models(outcomes: Iterable[LoweredModel | NotChecked]) -> Iterator[LoweredModel]:

@@ -65,11 +65,11 @@ def suspicions_again(rule: Rule, value: Graph | Usage) -> Iterator[list[Suspicio
     """For each fixed line of a rule, the suspicions that its ops and events would be without the fix."""
     for line in FIXED.get():
         if line.code == rule.code:
-            found = [
+            suspicions = [
                 Suspicion(each, line.message, line.advice) for each in _measurable(rule, value) if line.has(each.place)
             ]
-            ops = tuple(each.at for each in found if isinstance(each.at, Op))
-            yield [replace(each, ops=ops) for each in found]
+            ops = tuple(each.at for each in suspicions if isinstance(each.at, Op))
+            yield [replace(each, ops=ops) for each in suspicions]
 
 
 def _measurable(rule: Rule, value: Graph | Usage) -> Iterator[Op | Event]:

@@ -22,14 +22,14 @@ def import_folders(start: Path) -> list[Path]:
     These are pytest's `pythonpath`, the source folders of setuptools, Hatch, Poetry, PDM, uv and maturin, a folder
     `src` that is no package, and the folder with the project's installation file, of `start` and the folders above.
     """
-    found: list[Path] = []
+    folders: list[Path] = []
     for folder in reversed(project_folders(start.resolve())):
-        found += (folder / each for each in _configured(folder))
+        folders += (folder / each for each in _configured(folder))
         if not (folder / "src" / "__init__.py").exists():
-            found.append(folder / "src")
+            folders.append(folder / "src")
         if any((folder / each).exists() for each in INSTALLATION):
-            found.append(folder)
-    return [*dict.fromkeys(each.resolve() for each in found if each.is_dir())]
+            folders.append(folder)
+    return [*dict.fromkeys(each.resolve() for each in folders if each.is_dir())]
 
 
 class PackageModule(NamedTuple):
@@ -55,8 +55,8 @@ def module_in_package(file: Path) -> PackageModule | None:
         if not 0 < level < len(file.parents):
             return None
         outside = file.parents[level:]
-        known = (*sorted(import_folders(file.parent), reverse=True), Path.cwd().resolve(), outside[0])
-        root = next(each for each in known if each in outside)
+        roots = (*sorted(import_folders(file.parent), reverse=True), Path.cwd().resolve(), outside[0])
+        root = next(each for each in roots if each in outside)
     parts = file.relative_to(root).with_suffix("").parts
     parts = parts[:-1] if parts[-1] == "__init__" else parts
     valid = parts and all(each.isidentifier() for each in parts)

@@ -88,7 +88,7 @@ class LiveFixes:
         for each in report.findings:
             if each.path and may_apply(each, self.unsafe):
                 by_path.setdefault(each.path, []).append(each)
-        refused = {path: why for path, found in by_path.items() if (why := _conflicting(found))}
+        refused = {path: why for path, fixes in by_path.items() if (why := _conflicting(fixes))}
         changed = (path for path in by_path if os.stat(path).st_mtime_ns > self.since)
         return refused | dict.fromkeys(changed, "it has changed since it was imported")
 

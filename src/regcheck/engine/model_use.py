@@ -90,7 +90,7 @@ def uses_in_source(model: nn.Module, rules: Iterable[Rule]) -> list[ModelUse]:
 def check_model_use(
     check: Check,
     subject: Subject,
-    given: Inputs | None,
+    inputs: Inputs | None,
     uses: Sequence[ModelUse],
     probe_event: ProbeOn = no_probe,
     keep: Callable[[Graph], None] = lambda graph: None,
@@ -99,14 +99,14 @@ def check_model_use(
 
     `keep` is handed the graph. A model that cannot be traced is not reported here: `check_model` reports it.
     """
-    return check.guarded(subject.name, lambda: _check_model_use(check, subject, given, uses, probe_event, keep))
+    return check.guarded(subject.name, lambda: _check_model_use(check, subject, inputs, uses, probe_event, keep))
 
 
 @world_untouched()
 def _check_model_use(
     check: Check,
     subject: Subject,
-    given: Inputs | None,
+    inputs: Inputs | None,
     uses: Sequence[ModelUse],
     probe_event: ProbeOn,
     keep: Callable[[Graph], None],
@@ -124,7 +124,7 @@ def _check_model_use(
         seed_everything(options.seed)
         try:
             traced = trace_model(
-                model if not_run else fresh(), subject.name, given, locate, Wholeness.UNKNOWN, not_run, limit
+                model if not_run else fresh(), subject.name, inputs, locate, Wholeness.UNKNOWN, not_run, limit
             )
         except (TooMuchWork, CannotMeasure, CannotTrace):
             return check.report(subject.name, (), ())

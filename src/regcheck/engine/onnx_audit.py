@@ -91,22 +91,22 @@ def _audit_graph(
     file: OnnxGraph, path: str, args: Sequence[Any], kwargs: Mapping[str, Any], options: Options
 ) -> Report:
     names = [each.name for each in file.inputs]
-    given = dict(zip(names, args, strict=False)) | dict(kwargs)
-    if len(args) > len(names) or not given.keys() <= set(names):
-        raise UsageError(f"the inputs of {path} are {', '.join(names) or 'none'}, and not {', '.join(given)}")
+    values = dict(zip(names, args, strict=False)) | dict(kwargs)
+    if len(args) > len(names) or not values.keys() <= set(names):
+        raise UsageError(f"the inputs of {path} are {', '.join(names) or 'none'}, and not {', '.join(values)}")
     check = replace(Check.of(options), devices=("cpu",))
-    return check.guarded(path, lambda: _check_file(check, file, given))
+    return check.guarded(path, lambda: _check_file(check, file, values))
 
 
 @world_untouched()
-def _check_file(check: Check, file: OnnxGraph, given: Mapping[str, Any]) -> Report:
+def _check_file(check: Check, file: OnnxGraph, values: Mapping[str, Any]) -> Report:
     from regcheck.probe.onnx_probe import OnnxProbe, OnnxRunner
 
     @cache
     def probe() -> Probe:
         if not check.options.run:
             raise CannotMeasure(NO_RUN)
-        inputs = {each.name: given[each.name] if each.name in given else drawn(each) for each in file.inputs}
+        inputs = {each.name: values[each.name] if each.name in values else drawn(each) for each in file.inputs}
         return OnnxProbe(file, OnnxRunner(file, inputs, budget_of(check.options)), check.options.seed)
 
     def probe_on(suspicion: Suspicion, device: str) -> Probe:

@@ -33,7 +33,7 @@ from regcheck.suppression.comments import MARK
 from regcheck.suppression.unused import comment_uses
 
 if TYPE_CHECKING:
-    from regcheck.static.reading import Known, Reading
+    from regcheck.static.reading import EarlierReadings, Reading
 
 ASK_A_RUN = "audit the model, which a scan does not run; or ignore the rule in these lines"
 NO_FILES = "no Python files found"
@@ -118,8 +118,8 @@ def scan_with(
 def in_project(sources: Sequence[Source]) -> tuple[list[Source], list[NotChecked]]:
     """The sources and the other files of their project that their findings depend on, in the order of the folders."""
     around = {path: place for place, path in enumerate(files_around([each.path for each in sources]))}
-    known = {each.file for each in sources}
-    contents = ((path, read(path)) for path in around if path not in known)
+    scanned = {each.file for each in sources}
+    contents = ((path, read(path)) for path in around if path not in scanned)
     others = [Source(shown_path(str(path)) or "", each) for path, each in contents if isinstance(each, bytes)]
     together, left_out = with_context(sources, others) if others else ([*sources], 0)
     together.sort(key=lambda each: around.get(each.file, len(around)))
@@ -177,23 +177,23 @@ def reading_of(
     from regcheck.static.reading import Reading
 
     project = Project(sources, StartingPoints.of(rule.begins_at for rule in rules))
-    known: Known | None = None
+    earlier: EarlierReadings | None = None
     if cached and len(sources) > 1 and not any(rule.reads_use for rule in rules):
         from regcheck.static.reading_cache import ReadingCache
 
         cache = ReadingCache(project, rules)
-        known = cache.load()
+        earlier = cache.load()
     if Trait.UNCALLED in project.starts:  # any file may call a layer: each process would parse all of them
         jobs = 1
-    copied = known.classes if known is not None else {}
+    copied = earlier.classes if earlier is not None else {}
     size = sum(len(each.content) for each in project.relevant if each.path not in copied) if jobs > 1 else 0
     if min(jobs, size // WORTH_A_PROCESS) > 1:
         from regcheck.static.processes import read_parts_in_processes
 
-        parts = read_parts_in_processes(project, min(jobs, size // WORTH_A_PROCESS), known)
+        parts = read_parts_in_processes(project, min(jobs, size // WORTH_A_PROCESS), earlier)
     else:
-        parts = read_parts(project, known)
-    if known is not None:
+        parts = read_parts(project, earlier)
+    if earlier is not None:
         from regcheck.engine.check_readings import check_parts
 
         parts = check_parts(parts, rules)
@@ -223,12 +223,12 @@ def collection_paused() -> Iterator[None]:
 
 def findings_of(rules: Iterable[Rule], reading: Reading) -> tuple[tuple[Finding, ...], tuple[Finding, ...]]:
     """The findings of the rules about models and programs, and the questions that they leave undecided."""
-    found: list[RuleFindings] = []
+    rule_findings: list[RuleFindings] = []
     for rule in steps(rules, lambda rule: f"checking {rule.code}"):
-        found += [each[rule.code] for each in reading.findings if rule.code in each]
-        found += [findings_in(rule, *subject) for subject in subjects_of(rule, reading)]
-    findings = tuple([each for one in found for each in one.findings])
-    return findings, tuple([each for one in found for each in one.undecided])
+        rule_findings += [each[rule.code] for each in reading.findings if rule.code in each]
+        rule_findings += [findings_in(rule, *subject) for subject in subjects_of(rule, reading)]
+    findings = tuple([each for one in rule_findings for each in one.findings])
+    return findings, tuple([each for one in rule_findings for each in one.undecided])
 
 
 def subjects_of(rule: Rule, reading: Reading) -> Iterable[tuple[Graph | Usage, ...]]:

@@ -58,7 +58,7 @@ def _with_penalties(events: Iterable[Event]) -> Iterator[Event]:
 @lru_cache(maxsize=64)
 def _penalties_in(path: str) -> Mapping[int, tuple[PenaltyWithoutGradient, ...]]:
     """The penalties without a gradient in the losses that a file back-propagates, by the line of the backward pass."""
-    found: dict[int, dict[PenaltyWithoutGradient, None]] = {}
+    penalties: dict[int, dict[PenaltyWithoutGradient, None]] = {}
     content = _content_of(path)
     if not any(word in content for word in _PASSES):
         return {}
@@ -69,9 +69,9 @@ def _penalties_in(path: str) -> Mapping[int, tuple[PenaltyWithoutGradient, ...]]
                 terms.append(replace(event, place=_absolute(event.place)))
             elif isinstance(event, Backward):
                 if event.place is not None and _absolute(event.place).path == path:
-                    found.setdefault(event.place.line, {}).update(dict.fromkeys(terms))
+                    penalties.setdefault(event.place.line, {}).update(dict.fromkeys(terms))
                 terms = []
-    return {line: tuple(each) for line, each in found.items()}
+    return {line: tuple(each) for line, each in penalties.items()}
 
 
 def _limits_in(events: Sequence[Event]) -> Iterator[ConstraintNotKept]:
@@ -84,14 +84,14 @@ def _limits_in(events: Sequence[Event]) -> Iterator[ConstraintNotKept]:
     ran = {_absolute(each.place) for each in events if isinstance(each, (Backward, Stepped)) and each.place is not None}
     if not weights:
         return
-    found: dict[ConstraintNotKept, None] = {}
+    constraints: dict[ConstraintNotKept, None] = {}
     for path in sorted({each.path for each in ran}):
         for training, limits in _unkept_limits_in(path):
             if not ran.isdisjoint(training):
                 around = [each.intended for each in steps if each.place and _absolute(each.place) in training]
                 intended = tuple(each for each in dict.fromkeys(sum(around, ())) if all(each in one for one in around))
-                found |= dict.fromkeys(replace(each, intended=intended) for each in limits)
-    for limit in found:
+                constraints |= dict.fromkeys(replace(each, intended=intended) for each in limits)
+    for limit in constraints:
         yield replace(limit, weights=tuple(each for each in weights if _is_limited(each, limit.layers)))
 
 
@@ -109,14 +109,14 @@ def _is_limited(weight: WeightRange, layers: tuple[str, ...]) -> bool:
 @lru_cache(maxsize=64)
 def _unkept_limits_in(path: str) -> Sequence[tuple[frozenset[Place], tuple[ConstraintNotKept, ...]]]:
     """For each program in a file that limits weights without effect: the lines where it trains, and these limits."""
-    found = []
+    constraints = []
     for usage in _programs_in(path, _content_of(path), ConstraintNotKept):
         limits = [event for event in usage.events if isinstance(event, ConstraintNotKept) and not event.uncalled]
         trains = (event.place for event in usage.events if isinstance(event, (Backward, Stepped)))
         if limits:
             placed = tuple(replace(each, place=_absolute(each.place)) for each in limits if each.place is not None)
-            found.append((frozenset(_absolute(each) for each in trains if each is not None), placed))
-    return found
+            constraints.append((frozenset(_absolute(each) for each in trains if each is not None), placed))
+    return constraints
 
 
 def _content_of(path: str) -> bytes:

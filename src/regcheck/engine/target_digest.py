@@ -48,16 +48,16 @@ def _digest_of_project(file: str) -> str:
 
 
 def _digest_of_files(files: tuple[str, ...]) -> str:
-    found = hashlib.blake2b(digest_size=16)
+    digest = hashlib.blake2b(digest_size=16)
     for each in files:
-        found.update(f"{os.path.relpath(each)}\0".encode(errors="surrogateescape"))
+        digest.update(f"{os.path.relpath(each)}\0".encode(errors="surrogateescape"))
         try:
             with open(each, "rb") as stream:
                 while block := stream.read(1 << 20):
-                    found.update(block)
+                    digest.update(block)
         except OSError as error:
-            found.update(str(error).encode())
-    return found.hexdigest()
+            digest.update(str(error).encode())
+    return digest.hexdigest()
 
 
 def _version(package: str) -> str:

@@ -51,9 +51,9 @@ def build(target: str, seed: int = 0) -> nn.Module:
         if where in ZOOS:
             model = ZOOS[where](name)
         else:
-            found = _member(_module(where), name, target)
+            member = _member(_module(where), name, target)
             seed_everything(seed)
-            model = _instantiate(target, found)
+            model = _instantiate(target, member)
     if isinstance(model, torch.export.ExportedProgram):
         program = model
         model = _attempt(lambda: opened(program), "cannot be audited", "audit the program that is deployed")
@@ -82,10 +82,10 @@ def expanded(target: str) -> list[str]:
         except UsageError:
             return [target]  # a plugin may build it; else `build` says why it cannot be found
         names = [name for name, each in vars(module).items() if _is_model_of(module, each)]
-    found = [f"{where}:{name}" for name in names if fnmatchcase(name, glob)]
-    if not found:
+    targets = [f"{where}:{name}" for name in names if fnmatchcase(name, glob)]
+    if not targets:
         raise UsageError(f"{target}: there is no such model{nearest(glob.strip('*?'), names)}")
-    return found
+    return targets
 
 
 def _is_model_of(module: ModuleType, value: Any) -> bool:
@@ -101,12 +101,12 @@ def call_factory(target: str) -> Any:
         CannotBuild: it requires arguments, or it raised; the error has the line.
     """
     where, _, name = target.rpartition(":")
-    found = _member(_module(where), name, target)
-    if not callable(found):
-        raise UsageError(f"{target} is of type {type(found).__name__}, not a function")
-    if required := _required_arguments(found):
+    member = _member(_module(where), name, target)
+    if not callable(member):
+        raise UsageError(f"{target} is of type {type(member).__name__}, not a function")
+    if required := _required_arguments(member):
         raise CannotBuild(f"{target} takes arguments: {', '.join(required)}", "name a function that takes none")
-    return _attempt(found, f"{target} raised")
+    return _attempt(member, f"{target} raised")
 
 
 def made_by(make: Callable[[], T]) -> T:
@@ -174,14 +174,14 @@ def _module(where: str) -> ModuleType:
     folders = [Path.cwd(), *import_folders(Path.cwd())]
     _look_in(folders)
     try:
-        found = importlib.util.find_spec(where)
+        spec = importlib.util.find_spec(where)
     except ModuleNotFoundError as error:
         if not f"{where}.".startswith(f"{error.name}."):
             raise _failed(error, f"{where} cannot be imported") from error
         raise _no_module(error.name or where, folders) from None
     except Exception as error:  # the parent package's own code failed
         raise _failed(error, f"{where} cannot be imported") from error
-    if found is None:
+    if spec is None:
         raise _no_module(where, folders)
     return _attempt(lambda: importlib.import_module(where), f"{where} cannot be imported")
 
@@ -236,23 +236,23 @@ def _look_in(folders: Sequence[Path]) -> None:
 
 
 def _member(module: ModuleType, name: str, target: str) -> Any:
-    found: Any = module
+    member: Any = module
     for part in name.split("."):
-        if not hasattr(found, part):
-            public = [each for each in vars(found) if not each.startswith("_")]
+        if not hasattr(member, part):
+            public = [each for each in vars(member) if not each.startswith("_")]
             raise UsageError(f"{target}: there is no {part!r}{nearest(part, public)}")
-        found = getattr(found, part)
-    return found
+        member = getattr(member, part)
+    return member
 
 
-def _instantiate(target: str, found: Any) -> Any:
-    if isinstance(found, (nn.Module, torch.export.ExportedProgram)) or not callable(found):
-        return found
-    required = _required_arguments(found)
+def _instantiate(target: str, member: Any) -> Any:
+    if isinstance(member, (nn.Module, torch.export.ExportedProgram)) or not callable(member):
+        return member
+    required = _required_arguments(member)
     if required:
         todo = f"name a function that takes none, as in `def model(): return {target.rpartition(':')[2]}(…)`"
         raise CannotBuild(f"takes arguments: {', '.join(required)}", todo)
-    return _attempt(found, "cannot be built")
+    return _attempt(member, "cannot be built")
 
 
 def _required_arguments(function: Callable[..., Any]) -> list[str]:

@@ -53,8 +53,8 @@ def entries(
         if each.key not in closed and not decide(each, context).is_suppressed:
             about = subject or shown_path(each.path) or ""
             groups.setdefault((about, each.code), {}).setdefault(each.key, each)
-    for (about, code), found in groups.items():
-        first = min(found.values(), key=lambda each: (each.path or "", each.line or 0))
+    for (about, code), group in groups.items():
+        first = min(group.values(), key=lambda each: (each.path or "", each.line or 0))
         what, _, why = (first.evidence.because or "").partition(": ")
-        reason = f"whether {code} {first.name} is the case at {counted(len(found), what)}: {why}"
+        reason = f"whether {code} {first.name} is the case at {counted(len(group), what)}: {why}"
         yield NotChecked(about, reason, what_to_do, first.path, first.line)

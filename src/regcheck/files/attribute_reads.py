@@ -65,8 +65,8 @@ class ClassReads:
     reads_any: bool = False
 
     def assign(self, name: str, calls: Sequence[ast.Call]) -> None:
-        known = self.built.get(name)
-        self.built[name] = [*calls] if known is None else [*known, *calls] if known and calls else []
+        earlier = self.built.get(name)
+        self.built[name] = [*calls] if earlier is None else [*earlier, *calls] if earlier and calls else []
 
 
 @dataclass
@@ -128,13 +128,13 @@ class AttributeReaders:
 
     def _above(self, owner: ClassReads) -> Collection[str]:
         """The names of the classes that a class derives from."""
-        found, todo = set[str](), [*owner.bases]
+        above, todo = set[str](), [*owner.bases]
         while todo:
             name = todo.pop()
-            if name not in found:
-                found.add(name)
+            if name not in above:
+                above.add(name)
                 todo += [base for each in self._classes.get(name, ()) for base in each.bases]
-        return found
+        return above
 
 
 def attribute_reads(tree: ast.Module) -> FileReads:
@@ -145,7 +145,7 @@ def attribute_reads(tree: ast.Module) -> FileReads:
     reader = _AttributeReader(tree)
     reader.read(tree, None, "")
     reader.end()
-    return reader.found
+    return reader.file_reads
 
 
 def _imported(node: ast.Import | ast.ImportFrom) -> Iterator[tuple[str, str]]:
@@ -166,7 +166,7 @@ class _AttributeReader:
     """Collects the reads of one file."""
 
     def __init__(self, tree: ast.Module) -> None:
-        self.found = FileReads()
+        self.file_reads = FileReads()
         self._tree = tree
         imports = [each for each in walk(tree) if isinstance(each, (ast.Import, ast.ImportFrom))]
         self._imported = {name: package for each in imports for name, package in _imported(each)}
@@ -200,15 +200,15 @@ class _AttributeReader:
 
     def _class(self, node: ast.ClassDef) -> ClassReads:
         bases = (each.value if isinstance(each, ast.Subscript) else each for each in node.bases)
-        found = ClassReads(node.name, node.lineno, node.end_lineno or 0, tuple(filter(None, map(last_name, bases))))
-        self.found.classes.append(found)
+        reads = ClassReads(node.name, node.lineno, node.end_lineno or 0, tuple(filter(None, map(last_name, bases))))
+        self.file_reads.classes.append(reads)
         for each in node.body:
             if isinstance(each, _Function):
-                found.reads_any = found.reads_any or each.name in _RESTORING
+                reads.reads_any = reads.reads_any or each.name in _RESTORING
             for target in _targets(each):
                 if isinstance(target, ast.Name):
-                    found.assign(target.id, ())
-        return found
+                    reads.assign(target.id, ())
+        return reads
 
     def _note(self, node: ast.AST, owner: ClassReads | None, own: str) -> None:
         if isinstance(node, ast.Attribute):
@@ -236,8 +236,8 @@ class _AttributeReader:
             owner.reads.add(node.attr)
             owner.reads_any = owner.reads_any or node.attr in _TABLES
         elif self._may_be_model(node.value):
-            self.found.elsewhere.add(node.attr)
-            self.found.reads_any = self.found.reads_any or node.attr == "_modules"
+            self.file_reads.elsewhere.add(node.attr)
+            self.file_reads.reads_any = self.file_reads.reads_any or node.attr == "_modules"
 
     def _call(self, node: ast.Call, owner: ClassReads | None, own: str) -> None:
         name, callee = last_name(node.func), node.func
@@ -265,7 +265,7 @@ class _AttributeReader:
                 elif owner is not None and _is_name(of, own):
                     owner.reads.update(each.value.split("."))
                 elif self._may_be_model(of):
-                    self.found.elsewhere.update(each.value.split("."))
+                    self.file_reads.elsewhere.update(each.value.split("."))
 
     def _list(self, receiver: ast.AST, of_children: bool, owner: ClassReads | None, own: str) -> None:
         """Notes that code lists the modules of an object, or only its children."""
@@ -280,9 +280,9 @@ class _AttributeReader:
         """Notes that code lists the modules of an object of some classes, None for unknown ones."""
         for each in classes:
             if each is None or (each and not of_children):
-                self.found.reads_any = True
+                self.file_reads.reads_any = True
             else:
-                self.found.listed.update(each)
+                self.file_reads.listed.update(each)
 
     def _classes_of(self, value: ast.AST, seen: frozenset[str] = frozenset()) -> Collection[str] | None:
         """The name of the class that an expression's value is an object of.
@@ -293,8 +293,8 @@ class _AttributeReader:
             if value.id in seen:
                 return ()
             bound, seen = self._bindings.get(value.id, [None]), seen | {value.id}
-            found = [None if each is None else self._classes_of(each, seen) for each in bound]
-            return None if None in found else {name for each in found for name in each or ()}
+            classes = [None if each is None else self._classes_of(each, seen) for each in bound]
+            return None if None in classes else {name for each in classes for name in each or ()}
         if not isinstance(value, ast.Call):
             return None
         name, root = last_name(value.func), value.func
@@ -309,23 +309,23 @@ class _AttributeReader:
     @cached_property
     def _bindings(self) -> Mapping[str, Sequence[ast.expr | None]]:
         """What the file assigns to each name by itself, calls alone; None for any other value."""
-        found: dict[str, list[ast.expr | None]] = {}
+        bindings: dict[str, list[ast.expr | None]] = {}
         for node in walk(self._tree):
             if isinstance(node, ast.arg):
-                found.setdefault(node.arg, []).append(None)
+                bindings.setdefault(node.arg, []).append(None)
             elif isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Name):
                 call = node.value if isinstance(node.value, ast.Call) else None
-                found.setdefault(node.targets[0].id, []).append(call)
+                bindings.setdefault(node.targets[0].id, []).append(call)
                 self._bound.add(node.targets[0])
             elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) and node not in self._bound:
-                found.setdefault(node.id, []).append(None)
-        return found
+                bindings.setdefault(node.id, []).append(None)
+        return bindings
 
     def _any(self, receiver: ast.AST, owner: ClassReads | None, own: str) -> None:
         if owner is not None and _is_name(receiver, own):
             owner.reads_any = True
         else:
-            self.found.reads_any = True
+            self.file_reads.reads_any = True
 
     def _loop(self, over: ast.AST, target: ast.AST, body: Sequence[ast.AST]) -> None:
         """Notes that a loop over listed modules runs none of them and keeps none."""

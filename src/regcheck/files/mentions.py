@@ -52,7 +52,7 @@ class Mentions:
     @classmethod
     def of(cls, code: ast.AST) -> Mentions:
         """The mentions in a function, with its defaults, or in an expression."""
-        found = cls()
+        mentions = cls()
         is_method = _is_method(code)
         is_constructor = getattr(code, "name", "") in CONSTRUCTING  # those of its bases are reached with it
         todo = [code]
@@ -60,26 +60,26 @@ class Mentions:
             node = todo.pop()
             if isinstance(node, ast.Call):
                 if last_name(node.func) in CONSTRUCTING and not is_constructor:
-                    found.attributes.add(last_name(node.func))
-                todo += found._call(node, is_method)
+                    mentions.attributes.add(last_name(node.func))
+                todo += mentions._call(node, is_method)
                 continue
             if isinstance(node, ast.Attribute):
                 if node.attr not in CONSTRUCTING:
-                    found.attributes.add(node.attr)
+                    mentions.attributes.add(node.attr)
                 if not (is_method and is_self(node.value)):
-                    found.foreign.add(node.attr)
-                found.sets_training |= node.attr == "training" and isinstance(node.ctx, ast.Store)
+                    mentions.foreign.add(node.attr)
+                mentions.sets_training |= node.attr == "training" and isinstance(node.ctx, ast.Store)
                 if isinstance(node.value, ast.Name):
-                    found.owners.add(node.value.id)
+                    mentions.owners.add(node.value.id)
                     continue
             elif isinstance(node, ast.Name):
-                found.names.add(node.id)
+                mentions.names.add(node.id)
             elif isinstance(node, (ast.Import, ast.ImportFrom)):
-                found.imports.append(node)
+                mentions.imports.append(node)
             else:
-                found._note_strings(node)
+                mentions._note_strings(node)
             todo += _evaluated(node)
-        return found
+        return mentions
 
     def _call(self, node: ast.Call, is_method: bool) -> Iterator[ast.AST]:
         """Notes a call, and yields what is evaluated in it."""

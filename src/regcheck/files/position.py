@@ -16,16 +16,16 @@ def position(code: CodeType, instruction: int, line: int) -> tuple[int, int]:
         line: the result's line if the code has no positions.
     """
     if sys.version_info >= (3, 11):
-        found = next(islice(code.co_positions(), instruction // 2, None), None)
-        if found is not None and found[0] is not None and found[2] is not None:
-            return found[0], found[2] + 1
+        span = next(islice(code.co_positions(), instruction // 2, None), None)
+        if span is not None and span[0] is not None and span[2] is not None:
+            return span[0], span[2] + 1
     return line, 1
 
 
 def end_position(code: CodeType, instruction: int) -> tuple[int, int] | None:
     """Returns line and column, from 1, after the end of the expression; None if the code has no positions."""
     if sys.version_info >= (3, 11):
-        found = next(islice(code.co_positions(), instruction // 2, None), None)
-        if found is not None and found[1] is not None and found[3] is not None:
-            return found[1], found[3] + 1
+        span = next(islice(code.co_positions(), instruction // 2, None), None)
+        if span is not None and span[1] is not None and span[3] is not None:
+            return span[1], span[3] + 1
     return None

@@ -18,8 +18,8 @@ class _Fields(dict[type, tuple[str, ...]]):
 
     def __missing__(self, kind: type[ast.AST]) -> tuple[str, ...]:
         fields = () if issubclass(kind, (*_LEAVES, *_MARKS)) else kind._fields
-        found = self[kind] = tuple([each for each in fields if each not in _WORDS])
-        return found
+        names = self[kind] = tuple([each for each in fields if each not in _WORDS])
+        return names
 
 
 _FIELDS = _Fields()
@@ -27,14 +27,14 @@ _FIELDS = _Fields()
 
 def children(node: ast.AST) -> list[ast.AST]:
     """The nodes directly inside a node, in the order of its fields, except contexts and operators."""
-    found: list[ast.AST] = []
+    nodes: list[ast.AST] = []
     for field in _FIELDS[node.__class__]:
         value = getattr(node, field, None)
         if value.__class__ is list:
-            found += [each for each in value if isinstance(each, ast.AST)]
+            nodes += [each for each in value if isinstance(each, ast.AST)]
         elif isinstance(value, ast.AST):
-            found.append(value)
-    return found
+            nodes.append(value)
+    return nodes
 
 
 def walk(node: ast.AST) -> Iterator[ast.AST]:

@@ -109,10 +109,10 @@ def lines_of(path: str, cell: int | None = None) -> list[str]:
     if cell is None:
         return _split(text_of(path))
     try:
-        found = notebook.parse_notebook(content_of(path)).cell(cell)
+        contents = notebook.parse_notebook(content_of(path)).cell(cell)
     except (OSError, ValueError):
         return []
-    return found.source.split("\n") if found else []
+    return contents.source.split("\n") if contents else []
 
 
 def line_in_cell(path: str, line: int) -> tuple[int | None, int]:

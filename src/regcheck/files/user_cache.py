@@ -23,9 +23,9 @@ class UserCache:
     @property
     def folder(self) -> Path:
         """The folder, which exists once an entry is written."""
-        given = os.environ.get("XDG_CACHE_HOME")
-        if given:
-            base = Path(given)
+        home = os.environ.get("XDG_CACHE_HOME")
+        if home:
+            base = Path(home)
         elif sys.platform == "win32":
             base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
         elif sys.platform == "darwin":

@@ -25,9 +25,9 @@ ORIGIN = "a small graph"
 def regcheck_inputs(model: nn.Module) -> Iterator[Inputs]:
     """A small graph of four rings, for models whose forward asks for edges or that pass messages."""
     arguments = arguments_of(model) or []
-    known = follow(model)
+    reading = follow(model)
     names = {each.name for each in arguments}
-    asked = {root[1] for root in known.attributes}
+    asked = {root[1] for root in reading.attributes}
     if not ("edge_index" in names | asked or "adj_t" in names or _passes_messages(model)):
         return
     parts = Parts(model)
@@ -37,20 +37,20 @@ def regcheck_inputs(model: nn.Module) -> Iterator[Inputs]:
         return
     for extra in ((), ("edge_attr", "edge_weight", "edge_type")):
         chosen = [each for each in arguments if each.required or each.name in extra]
-        made = {each.name: _made(model, each, parts, known) for each in chosen}
-        yield as_call(chosen, made, ORIGIN)
+        values = {each.name: _value_of(model, each, parts, reading) for each in chosen}
+        yield as_call(chosen, values, ORIGIN)
 
 
 def _passes_messages(model: nn.Module) -> bool:
     return any(base.__name__ == "MessagePassing" for each in model.modules() for base in type(each).__mro__)
 
 
-def _made(model: nn.Module, argument: ForwardArgument, parts: Parts, known: ForwardReading) -> Any:
+def _value_of(model: nn.Module, argument: ForwardArgument, parts: Parts, reading: ForwardReading) -> Any:
     make: Callable[[], Any] | None = getattr(parts, argument.name, None)
     if make is not None:
         return make()
-    found = draws(model, argument, known)
-    return found[0].make(parts.nodes) if found else None
+    options = draws(model, argument, reading)
+    return options[0].make(parts.nodes) if options else None
 
 
 def _data(parts: Parts, asked: set[str]) -> Any:

@@ -36,9 +36,9 @@ class Config:
     @classmethod
     def of(cls, model: nn.Module) -> Config | None:
         """A model's configuration, if it keeps one of the kind."""
-        found = attribute(model, "config")
-        known = hasattr(found, "to_dict") or (isinstance(found, Mapping) and hasattr(model, "config_name"))
-        return cls(found) if known and not isinstance(found, type) else None
+        config = attribute(model, "config")
+        is_config = hasattr(config, "to_dict") or (isinstance(config, Mapping) and hasattr(model, "config_name"))
+        return cls(config) if is_config and not isinstance(config, type) else None
 
     def get(self, *names: str, part: str = "") -> Any:
         """The first value set under one of the names; in the nested configurations named `part` first."""
@@ -59,17 +59,17 @@ class Config:
 
     def special(self) -> frozenset[int]:
         """Ids with a meaning of their own: padding, the place of an image, and such."""
-        found: set[Any] = set()
+        numbers: set[Any] = set()
         for name, value in self._items():
             if name.endswith(("token_id", "token_index", "token_ids")):
-                found.update(value if isinstance(value, (list, tuple)) else [value])
+                numbers.update(value if isinstance(value, (list, tuple)) else [value])
         for _, level in self._nested():
-            found |= level.special()
-        return frozenset(each for each in found if isinstance(each, int))
+            numbers |= level.special()
+        return frozenset(each for each in numbers if isinstance(each, int))
 
     def _items(self) -> Iterator[tuple[str, Any]]:
-        found = self.values if isinstance(self.values, Mapping) else vars(self.values)
-        yield from found.items()
+        values = self.values if isinstance(self.values, Mapping) else vars(self.values)
+        yield from values.items()
 
     def _own(self, name: str) -> Any:
         if isinstance(self.values, Mapping):
@@ -77,8 +77,8 @@ class Config:
         return attribute(self.values, name)
 
     def _nested(self) -> list[tuple[str, Config]]:
-        found = [(key, each) for key, each in self._items() if hasattr(each, "to_dict") and each is not self.values]
-        return [(key, Config(each)) for key, each in found]
+        nested = [(key, each) for key, each in self._items() if hasattr(each, "to_dict") and each is not self.values]
+        return [(key, Config(each)) for key, each in nested]
 
 
 @hookimpl
@@ -87,8 +87,8 @@ def regcheck_inputs(model: nn.Module) -> Iterator[Any]:
     config, arguments = Config.of(model), arguments_of(model)
     if config is None or not arguments:
         return
-    known = follow(model)
-    maker = _Maker(model, config, known)
+    reading = follow(model)
+    maker = _Maker(model, config, reading)
     names = {each.name for each in arguments}
     main = attribute(model, "main_input_name")
     decoded = ["decoder_input_ids"] if config.get("is_encoder_decoder") and "decoder_input_ids" in names else []
@@ -118,12 +118,12 @@ def _candidates(arguments: Sequence[ForwardArgument], choice: Sequence[str], mak
 class _Maker:
     """Makes arguments by their conventional names."""
 
-    def __init__(self, model: nn.Module, config: Config, known: ForwardReading) -> None:
-        self._model, self._config, self._known = model, config, known
+    def __init__(self, model: nn.Module, config: Config, reading: ForwardReading) -> None:
+        self._model, self._config, self._reading = model, config, reading
         self._kind = type(model).__name__
 
     def draws(self, argument: ForwardArgument) -> list[Draw]:
-        return self.own(argument.name) or draws(self._model, argument, self._known)
+        return self.own(argument.name) or draws(self._model, argument, self._reading)
 
     def own(self, name: str) -> list[Draw]:
         """Ways to make an argument that the configuration speaks for."""
@@ -324,10 +324,10 @@ class _Maker:
         if not whole:
             return []
 
-        def made(n: int) -> dict[str, torch.Tensor]:
+        def conditions(n: int) -> dict[str, torch.Tensor]:
             return {"text_embeds": spec((None, whole - 6 * each), ORIGIN).make(n), "time_ids": torch.zeros(n, 6)}
 
-        return [Draw(made, ORIGIN)]
+        return [Draw(conditions, ORIGIN)]
 
 
 def _ended(tokens: torch.Tensor, end: Any, below: int) -> torch.Tensor:

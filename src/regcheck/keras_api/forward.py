@@ -56,10 +56,10 @@ def _torch_calls() -> Iterator[None]:
 
     def moments(original: Callable[..., Any]) -> Callable[..., Any]:
         def _moments(self: Any, inputs: Any, mask: Any) -> Any:
-            found = original(self, inputs, mask)
+            moments_of_inputs = original(self, inputs, mask)
             if mask is None:
-                of_batch[:] = found
-            return found
+                of_batch[:] = moments_of_inputs
+            return moments_of_inputs
 
         return _moments
 

@@ -21,8 +21,8 @@ def chosen(devices: Sequence[str], watched: bool = False) -> tuple[str, ...]:
     names: list[str] = []
     for name in devices:
         if name == "auto":
-            found = kind() if not watched or in_use() is not None else ""
-            names += ["cpu", found] if found else ["cpu"]
+            accelerator = kind() if not watched or in_use() is not None else ""
+            names += ["cpu", accelerator] if accelerator else ["cpu"]
             continue
         try:
             torch.empty(0, device=name)

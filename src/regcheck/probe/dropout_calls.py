@@ -85,7 +85,7 @@ def on_ones(site: Site, call: Call) -> Tensor:
         return weights
     if site.function not in DROPPING or DROPPING[site.function].drops is Drops.ATTENTION:
         raise CannotMeasure(f"`{site.function}` does not show its mask")
-    given = call.args[0] if call.args else call.kwargs["input"]
-    ones = torch.ones_like(given)
+    dropped_input = call.args[0] if call.args else call.kwargs["input"]
+    ones = torch.ones_like(dropped_input)
     result = call.function(ones, *call.args[1:], **{name: v for name, v in call.kwargs.items() if name != "input"})
     return result.relu_() if "alpha" in site.function else result  # alpha dropout sets dropped units below zero

@@ -48,8 +48,8 @@ def model_probes(
         if traced.inputs is None or traced.unmeasurable:
             raise CannotMeasure(traced.unmeasurable)
         if device not in built:
-            given = traced.inputs
-            runner = Runner(twin(), given.args, given.kwargs, device, locate, budget(), traced.work)
+            inputs = traced.inputs
+            runner = Runner(twin(), inputs.args, inputs.kwargs, device, locate, budget(), traced.work)
             built[device] = runner, ModelProbe(runner, traced.graph, seed, traced.squares)
         runner, probe = built[device]
         runner.notes[:] = [note] if note else []
@@ -123,12 +123,12 @@ def no_probe(suspicion: Suspicion, device: str) -> Probe:
     raise CannotMeasure(NO_RUN)
 
 
-def combined(found: Sequence[Evidence]) -> Evidence:
+def combined(evidence: Sequence[Evidence]) -> Evidence:
     """The evidence of several devices as one: confirmed if one confirms, with the verdicts of those that differ."""
     for verdict in (Verdict.CONFIRMED, Verdict.REFUTED, Verdict.UNMEASURED):
-        agreeing = [each for each in found if each.verdict is verdict]
+        agreeing = [each for each in evidence if each.verdict is verdict]
         if agreeing:
-            others = "".join(f"; on {each.device}: {verdict_of(each)}" for each in found if each not in agreeing)
+            others = "".join(f"; on {each.device}: {verdict_of(each)}" for each in evidence if each not in agreeing)
             first, names = agreeing[0], ", ".join(each.device for each in agreeing)
             return replace(first, device=names, because=first.because + others)
     raise UsageError("no device to measure on")
@@ -147,9 +147,9 @@ def locate(cls: type, path: str) -> Place | None:
     for base in cls.__mro__:
         if "__init__" in vars(base) and not base.__module__.startswith("torch."):
             file, first_line = _source_of(base)
-            found = constructors(file, base.__qualname__, first_line).get(path) if file else None
-            if found is not None:
-                return found
+            place = constructors(file, base.__qualname__, first_line).get(path) if file else None
+            if place is not None:
+                return place
     return None
 
 

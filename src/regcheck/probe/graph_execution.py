@@ -140,14 +140,14 @@ def _verify(graph: fx.Graph, model: nn.Module, args: Sequence[Any], kwargs: dict
     results: list[list[Tensor]] = []
     for twin in (copied(model), copied(model)):
         switch_mode(twin, Mode.TRAIN)
-        given, named = moved(tuple(args)), moved(dict(kwargs))
+        positional, named = moved(tuple(args)), moved(dict(kwargs))
         seed_everything(0)
         with eager(), torch.no_grad():
             if not results:
-                found = outputs_of(run(twin, given, named)).values
-                results.append([each.tensor for each in found if each.source is None])
+                outputs = outputs_of(run(twin, positional, named)).values
+                results.append([each.tensor for each in outputs if each.source is None])
                 continue
-            inputs = {f"input_{index}": each for index, each in enumerate(given)} | named
+            inputs = {f"input_{index}": each for index, each in enumerate(positional)} | named
             owned = {id(each) for each in (*twin.parameters(), *twin.buffers())}
             tensors = {id(each): each for key, value in inputs.items() for _, each in named_tensors(value, key)}
             placed = [each for key, each in tensors.items() if key not in owned]

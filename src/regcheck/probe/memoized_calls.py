@@ -108,7 +108,7 @@ class _Call:
     site: Site | None
     args: Any
     kwargs: Any
-    given: list[Tensor]
+    inputs: list[Tensor]
 
 
 class MemoizedCalls:
@@ -122,7 +122,7 @@ class MemoizedCalls:
         self._behind = frozenset(behind)
         self._values: dict[int, tuple[weakref.ref[Tensor], _Value]] = {}
         self._roots: dict[int, tuple[Tensor, _Value]] = {}
-        self._kept: dict[int, Tensor] = {}
+        self._stored: dict[int, Tensor] = {}
         self._versions: dict[int, int] = {}
         self._steps: list[_Step] = []
         self.usable = True
@@ -157,11 +157,11 @@ class MemoizedCalls:
         """
         with torch._C.DisableTorchFunctionSubclass():
             if self.replays:
-                self.diverged |= not all(value is not None and value.ready for value in map(self._found, outputs))
+                self.diverged |= not all(value is not None and value.ready for value in map(self._lookup, outputs))
             else:
                 self._keep(outputs, [self._value_of(each) for each in outputs])
                 self.usable &= not self._stream.moved()
-            unchanged = all(version_of(self._kept[number]) == each for number, each in self._versions.items())
+            unchanged = all(version_of(self._stored[number]) == each for number, each in self._versions.items())
         self.diverged |= self.replays and not unchanged
         if self.diverged or not unchanged or not self.usable:
             self.give_up()
@@ -172,7 +172,7 @@ class MemoizedCalls:
     def give_up(self) -> None:
         """Memoize nothing from here on: all calls run."""
         self.usable = False
-        self._kept, self._versions = {}, {}
+        self._stored, self._versions = {}, {}
 
     def call(
         self, perform: Callable[[bool], Any], func: Any, name: str, site: Site | None, args: Any, kwargs: Any
@@ -185,18 +185,18 @@ class MemoizedCalls:
         return self._replayed(call) if self.replays else self._recorded(call)
 
     def _recorded(self, call: _Call) -> Any:
-        given = call.given
+        inputs = call.inputs
         with torch._C.DisableTorchFunctionSubclass():
-            values = [self._value_of(each) for each in given]
+            values = [self._value_of(each) for each in inputs]
             depends = self._depends(call, values)
-            before = versions_of(given) or []
+            before = versions_of(inputs) or []
             written_elsewhere = any(
                 value.version != now and not value.depends for value, now in zip(values, before, strict=False)
             )
-            if written_elsewhere or call.name in _EXPOSING or not all(map(_is_ordinary, given)):
+            if written_elsewhere or call.name in _EXPOSING or not all(map(_is_ordinary, inputs)):
                 self.usable = False
             if depends:
-                self._keep(given, values)
+                self._keep(inputs, values)
             arguments = None if depends else self._arguments((call.args, call.kwargs))
             self._expect_no_draw(call)
         start = self._meter.operations
@@ -206,60 +206,60 @@ class MemoizedCalls:
             if draws(call.name):
                 self._stream.moved()
             moved = _statistics(call)
-            versions = zip(given, before, versions_of(given) or before, strict=False)
+            versions = zip(inputs, before, versions_of(inputs) or before, strict=False)
             changed = [
                 index
                 for index, (each, then, now) in enumerate(versions)
                 if then != now or any(each is other for other in moved)
             ]
-            made = tensors_in(result)
-            runs = depends or not _is_plain(result) or not (made or changed)
+            results = tensors_in(result)
+            runs = depends or not _is_plain(result) or not (results or changed)
             if runs and not depends:
                 self.usable = self.usable and not changed
-                self._keep(given, values)
-            escapes = depends and not made and not changed
+                self._keep(inputs, values)
+            escapes = depends and not results and not changed
             self._escaped = self._escaped or escapes
             self._written.update(values[index].number for index in changed)
-            written = [(index, self._note(given[index], depends)) for index in changed]
+            written = [(index, self._note(inputs[index], depends)) for index in changed]
             step = _Step(call.function, arguments, runs, escapes, written)
             if runs:
-                new = [each for each in made if not any(each is other for other in given)]
+                new = [each for each in results if not any(each is other for other in inputs)]
                 step.numbers = [self._note(each, depends) for each in new]
             else:
-                step.result = self._template(result, given)
+                step.result = self._template(result, inputs)
         self._steps.append(step)
         self.work += cost if runs else CALL
         return result
 
     def _replayed(self, call: _Call) -> Any:
-        given = call.given
+        inputs = call.inputs
         with torch._C.DisableTorchFunctionSubclass():
-            values = [self._look_up(each) for each in given]
+            values = [self._look_up(each) for each in inputs]
             depends = self._depends(call, values)
             step = self._next_step(call, depends)
             if step is not None and not step.runs:
                 self._meter.operations += CALL
-                self._write_kept(step, given)
-                return self._rebuilt(step.result, given)
+                self._write_kept(step, inputs)
+                return self._rebuilt(step.result, inputs)
             if not all(each.ready for each in values):
                 self._diverge()
             if call.name in _EXPOSING:
                 self.touched = None
             if self.touched is not None and call.function not in _READERS:
-                self.touched.update(map(id, given))
-                self.touched.update(id(each._base) for each in given if each._base is not None)
+                self.touched.update(map(id, inputs))
+                self.touched.update(id(each._base) for each in inputs if each._base is not None)
         result = call.perform(depends or step is None)
         with torch._C.DisableTorchFunctionSubclass():
-            made = tensors_in(result)
+            results = tensors_in(result)
             if step is None:
-                self._escaped = self._escaped or not made
-                for each in (*given, *made):
+                self._escaped = self._escaped or not results
+                for each in (*inputs, *results):
                     self._bind(each, _Value(-1, depends=True))
                 return result
             self._escaped = self._escaped or step.escapes
             for index, number in step.written:
-                self._bind(given[index], _Value(number, depends))
-            new = [each for each in made if not any(each is other for other in given)]
+                self._bind(inputs[index], _Value(number, depends))
+            new = [each for each in results if not any(each is other for other in inputs)]
             for index, each in enumerate(new):
                 number = step.numbers[index] if index < len(step.numbers) else -1
                 self._bind(each, _Value(number, depends or number < 0))
@@ -277,18 +277,18 @@ class MemoizedCalls:
 
     def _repeats(self, call: _Call, step: _Step, depends: bool) -> bool:
         """Whether a call is the same as in the first run, as far as what replaces it depends on that."""
-        if step.function != call.function or len(step.written) > len(call.given):
+        if step.function != call.function or len(step.written) > len(call.inputs):
             return False
         return step.runs or (not depends and step.arguments == self._arguments((call.args, call.kwargs)))
 
-    def _write_kept(self, step: _Step, given: Sequence[Tensor]) -> None:
+    def _write_kept(self, step: _Step, inputs: Sequence[Tensor]) -> None:
         """Write into arguments what a call that does not run has written there, as far as it is kept."""
         for index, number in step.written:
-            kept = self._kept.get(number)
-            if kept is not None:
+            stored = self._stored.get(number)
+            if stored is not None:
                 with torch.no_grad():
-                    given[index].copy_(kept)
-            self._bind(given[index], _Value(number, ready=kept is not None))
+                    inputs[index].copy_(stored)
+            self._bind(inputs[index], _Value(number, ready=stored is not None))
 
     def _expect_no_draw(self, call: _Call) -> None:
         """Memoize nothing where code has drawn random numbers by no call that is seeded."""
@@ -303,7 +303,7 @@ class MemoizedCalls:
 
     def _value_of(self, tensor: Tensor) -> _Value:
         """The value of a tensor; a new one for a tensor that no call of the first run has returned."""
-        value = self._found(tensor)
+        value = self._lookup(tensor)
         if value is None:
             value = _Value(self._new_number(), version=version_of(tensor) or 0, root=True)
             self._roots[id(tensor)] = tensor, value
@@ -312,10 +312,10 @@ class MemoizedCalls:
 
     def _look_up(self, tensor: Tensor) -> _Value:
         """The value of a tensor in a replay, where the first run has the same tensor or the same call."""
-        value = self._found(tensor)
+        value = self._lookup(tensor)
         return self._diverge() if value is None else value
 
-    def _found(self, tensor: Tensor) -> _Value | None:
+    def _lookup(self, tensor: Tensor) -> _Value | None:
         entry = self._values.get(id(tensor))
         if entry is not None and entry[0]() is tensor:
             return entry[1]
@@ -341,20 +341,20 @@ class MemoizedCalls:
     def _keep(self, tensors: Sequence[Tensor], values: Sequence[_Value]) -> None:
         """Keep values that a replay reads: as copies, or as views of what is older than the run."""
         for tensor, value in zip(tensors, values, strict=True):
-            if value.depends or value.root or value.number in self._kept or not self.usable:
+            if value.depends or value.root or value.number in self._stored or not self.usable:
                 continue
             base = tensor._base
             copy = tensor if base is not None and id(base) in self._roots else tensor.detach().clone()
             if copy.stride() != tensor.stride():
                 copy = tensor
-            self._kept[value.number] = copy
+            self._stored[value.number] = copy
             self._versions[value.number] = version_of(copy) or 0
 
     def _arguments(self, value: Any) -> Any:
         """Arguments as a value to compare: tensors as the numbers of their values, and other objects by identity."""
         if isinstance(value, Tensor):
-            known = self._found(value)
-            return _Number(-1 if known is None else known.number)
+            recorded = self._lookup(value)
+            return _Number(-1 if recorded is None else recorded.number)
         if isinstance(value, (tuple, list)):
             return tuple(self._arguments(each) for each in value)
         if isinstance(value, dict):
@@ -363,34 +363,34 @@ class MemoizedCalls:
             return self._arguments((value.start, value.stop, value.step))
         return value if isinstance(value, _SCALARS) else _Identity(value)
 
-    def _template(self, result: Any, given: Sequence[Tensor]) -> Any:
+    def _template(self, result: Any, inputs: Sequence[Tensor]) -> Any:
         """A result with a `_NewTensor` for each new one, and for each argument its index."""
         if isinstance(result, Tensor):
-            index = next((index for index, each in enumerate(given) if each is result), None)
+            index = next((index for index, each in enumerate(inputs) if each is result), None)
             if index is not None:
                 return index
             number = self._note(result, depends=False)
             return _NewTensor(number, result.shape, result.stride(), result.dtype, result.device)
-        return None if result is None else (type(result), [self._template(each, given) for each in result])
+        return None if result is None else (type(result), [self._template(each, inputs) for each in result])
 
-    def _rebuilt(self, template: Any, given: Sequence[Tensor]) -> Any:
+    def _rebuilt(self, template: Any, inputs: Sequence[Tensor]) -> Any:
         """A result from its template: with kept values, and empty tensors for those that no replay reads."""
         if isinstance(template, int):
-            return given[template]
+            return inputs[template]
         if isinstance(template, _NewTensor):
-            kept = self._kept.get(template.number)
-            if kept is None:
+            stored = self._stored.get(template.number)
+            if stored is None:
                 tensor = torch.empty_strided(
                     template.size, template.stride, dtype=template.dtype, device=template.device
                 )
             else:
-                tensor = kept.clone() if template.number in self._written else kept.detach()
-            self._bind(tensor, _Value(template.number, ready=kept is not None))
+                tensor = stored.clone() if template.number in self._written else stored.detach()
+            self._bind(tensor, _Value(template.number, ready=stored is not None))
             return tensor
         if template is None:
             return None
         kind, parts = template
-        rebuilt = [self._rebuilt(each, given) for each in parts]
+        rebuilt = [self._rebuilt(each, inputs) for each in parts]
         return kind(*rebuilt) if hasattr(kind, "_fields") else kind(rebuilt)
 
 

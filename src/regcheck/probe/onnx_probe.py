@@ -130,9 +130,9 @@ def switch_off(node: OnnxNode) -> None:
 
 def remove(proto: Any, name: str) -> None:
     """Delete an attribute of a node, if it is there."""
-    kept = [each for each in proto.attribute if each.name != name]
+    others = [each for each in proto.attribute if each.name != name]
     del proto.attribute[:]
-    proto.attribute.extend(kept)
+    proto.attribute.extend(others)
 
 
 class OnnxProbe(BaseProbe):

@@ -239,8 +239,8 @@ def _clone(
     clone.param_groups = []
     for sample, copies in zip(samples, leaves, strict=True):
         settings = {name: _copied(value) for name, value in sample.settings.items()}
-        known = {name: flag for name, flag in {**flags, "differentiable": False}.items() if name in settings}
-        clone.param_groups.append({"params": copies, **settings, **known})
+        supported = {name: flag for name, flag in {**flags, "differentiable": False}.items() if name in settings}
+        clone.param_groups.append({"params": copies, **settings, **supported})
         for original, leaf in zip(sample.originals, copies, strict=True):
             if isinstance(clone, optim.Adagrad):  # its constructor makes the state
                 total = torch.full_like(leaf, settings["initial_accumulator_value"], requires_grad=False)

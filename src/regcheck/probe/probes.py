@@ -107,8 +107,8 @@ def measures(kind: type[P], forwards: int = 0) -> Callable[[Callable[Concatenate
 
 def procedure(measurement: type[M]) -> Procedure[Any, Any, M]:
     """The procedure that makes a measurement, from the module that its type names."""
-    found: Procedure[Any, Any, M] = import_module(measurement.measured_by).measure
-    return found
+    measure: Procedure[Any, Any, M] = import_module(measurement.measured_by).measure
+    return measure
 
 
 class OptimizerProbe(BaseProbe):

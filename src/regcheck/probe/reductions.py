@@ -155,11 +155,11 @@ def fingerprint(values: Tensor) -> tuple[int, ...]:
     A change of one element, or an exchange of two, always changes it; another change does not with probability 2⁻⁶⁴.
     """
     bits = torch.view_as_real(values) if values.is_complex() else values
-    found = []
+    sums = []
     for (part,) in pieces(bits.detach().view(INTEGERS[bits.itemsize])):
         weights = 2 * torch.arange(part.numel(), device=part.device).view(part.shape) + 1
-        found.append((part * weights).sum())
-    return tuple(map(int, found))
+        sums.append((part * weights).sum())
+    return tuple(map(int, sums))
 
 
 def wide(values: Tensor) -> Tensor:

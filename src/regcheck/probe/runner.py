@@ -184,18 +184,18 @@ class Runner:
             CannotMeasure: the budget does not allow it, or forward raises.
         """
         outputs = self.try_out(modes, seed)
-        whole, given = self.operations, Inputs(self._args, self._kwargs)
+        whole, inputs = self.operations, Inputs(self._args, self._kwargs)
         size = self.samples
         count = affordable(size, whole, self._overhead, runs + 1, self.budget.left)
         if count < size:
-            part = first_samples(given, count)
+            part = first_samples(inputs, count)
             self._args, self._kwargs = tuple(part.args), dict(part.kwargs)
             fewer = self.try_out(modes, seed)
             if [each.shape for each in fewer] == [torch.Size((count, *each.shape[1:])) for each in outputs]:
                 self.notes.append(f"on {count} of {size} samples, as its budget allows no more")
                 outputs = fewer
             else:
-                self._args, self._kwargs = tuple(given.args), dict(given.kwargs)
+                self._args, self._kwargs = tuple(inputs.args), dict(inputs.kwargs)
                 self._work = dict.fromkeys(Mode, whole)
         self.plan(runs)
         return outputs
@@ -354,10 +354,10 @@ class Runner:
         return nullcontext
 
     def _inputs(self, few: int = 0) -> tuple[Any, Any]:
-        given = Inputs(self._args, self._kwargs)
-        given = first_samples(given, few) if few else given
+        inputs = Inputs(self._args, self._kwargs)
+        inputs = first_samples(inputs, few) if few else inputs
         try:
-            return moved(given.args, self._at), moved(dict(given.kwargs), self._at)
+            return moved(inputs.args, self._at), moved(dict(inputs.kwargs), self._at)
         except Exception as error:
             raise CannotMeasure(f"the inputs cannot be copied to {self.device}: {format_error(error)}") from error
 

@@ -29,12 +29,12 @@ def rendered(report: Report, format: str = "full", view: View | None = None) -> 
         UsageError: there is no such format, with its nearest neighbour.
     """
     view = view or View()
-    module = import_module(f"{__name__}.{FORMATS[known(format)]}")
+    module = import_module(f"{__name__}.{FORMATS[checked_format(format)]}")
     text: str = module.render(report, view)
     return text
 
 
-def known(format: str) -> str:
+def checked_format(format: str) -> str:
     """Return the name of a format, if there is such a format.
 
     Raises:

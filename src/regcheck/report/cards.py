@@ -46,7 +46,7 @@ def environment() -> Environment:
     """
     from jinja2 import Environment, FunctionLoader
 
-    found = Environment(
+    templates = Environment(
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -54,8 +54,8 @@ def environment() -> Environment:
         loader=FunctionLoader(part),
     )
     shared = (charts, excerpt, figures, patched_lines, path_of, proof, spans)
-    found.globals.update({each.__name__: each for each in shared}, style=part("html.css"))
-    return found
+    templates.globals.update({each.__name__: each for each in shared}, style=part("html.css"))
+    return templates
 
 
 def part(name: str) -> str:

@@ -29,8 +29,8 @@ def deviation(value: Any, schema: dict[str, Any], root: dict[str, Any], where: s
     if "$ref" in schema:
         schema = root["$defs"][schema["$ref"].rpartition("/")[2]]
     if "oneOf" in schema:
-        found = [deviation(value, each, root, where) for each in schema["oneOf"]]
-        return "" if "" in found else found[-1]
+        deviations = [deviation(value, each, root, where) for each in schema["oneOf"]]
+        return "" if "" in deviations else deviations[-1]
     shown = f"{where or 'the document'} is {str(value)[:40]!r}"
     if "enum" in schema and not any(value == each and type(value) is type(each) for each in schema["enum"]):
         return shown
@@ -44,13 +44,13 @@ def deviation(value: Any, schema: dict[str, Any], root: dict[str, Any], where: s
     if isinstance(value, list):
         parts = [(each, schema["items"], f"{where}[{number}]") for number, each in enumerate(value)]
     elif isinstance(value, dict):
-        known, others = schema.get("properties", {}), schema.get("additionalProperties")
+        properties, others = schema.get("properties", {}), schema.get("additionalProperties")
         prefix = f"{where}." if where else ""
         for key in schema.get("required", ()):
             if key not in value:
                 return f"{prefix}{key} is missing"
         for key, each in value.items():
-            if key not in known and not others:
+            if key not in properties and not others:
                 return f"{prefix}{key} is unknown"
-            parts.append((each, known.get(key, others), f"{prefix}{key}"))
+            parts.append((each, properties.get(key, others), f"{prefix}{key}"))
     return next(filter(None, (deviation(*each[:2], root, each[2]) for each in parts)), "")

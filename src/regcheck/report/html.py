@@ -59,7 +59,7 @@ def digest(text: str) -> str:
 
 def _sections(report: Report, view: View) -> Iterator[tuple[str, str, str, Entries]]:
     """The identifier, the heading, an explanation and the findings of each section."""
-    taken: Counter[str] = Counter()
+    anchors: Counter[str] = Counter()
     measured = "Confirmed by measuring the model." if report.live else "Read from the source; a scan measures nothing."
     kinds: Iterable[tuple[str, str, str, Sequence[Finding]]] = (
         ("findings", "Findings", measured, report.standing),
@@ -68,17 +68,17 @@ def _sections(report: Report, view: View) -> Iterator[tuple[str, str, str, Entri
     )
     for identifier, heading, explanation, findings in kinds:
         entries = [
-            (each, _anchor(each, taken)) for each in sorted(findings, key=lambda each: each.severity, reverse=True)
+            (each, _anchor(each, anchors)) for each in sorted(findings, key=lambda each: each.severity, reverse=True)
         ]
         if entries:
             yield identifier, heading, explanation, entries
 
 
-def _anchor(finding: Finding, taken: Counter[str]) -> str:
+def _anchor(finding: Finding, anchors: Counter[str]) -> str:
     """An identifier for a card that stays the same from one report to the next."""
     name = f"{finding.code}-{fingerprint(finding)[:12]}"
-    taken[name] += 1
-    return name if taken[name] == 1 else f"{name}-{taken[name]}"
+    anchors[name] += 1
+    return name if anchors[name] == 1 else f"{name}-{anchors[name]}"
 
 
 def _by_rule(report: Report, entries: Entries) -> Iterator[tuple[str, Entries]]:

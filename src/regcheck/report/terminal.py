@@ -73,12 +73,12 @@ def render(report: Report, view: View) -> str:
 
 def groups(report: Report, view: View, pen: Pen) -> Iterator[list[str]]:
     """The blocks of the findings that are not unproven, by model or, of a scan, by file; each group has a heading."""
-    found: dict[str, list[Finding]] = {}
+    by_group: dict[str, list[Finding]] = {}
     for each in report.standing:
         subject = next(iter(report.models.get(each.key, ())), "") if report.live else each.path or ""
-        found.setdefault(subject, []).append(each)
-    for subject, findings in sorted(found.items(), key=lambda group: not group[0]):
-        if subject and len(found) > 1:
+        by_group.setdefault(subject, []).append(each)
+    for subject, findings in sorted(by_group.items(), key=lambda group: not group[0]):
+        if subject and len(by_group) > 1:
             yield [pen.styled(f"{visible(subject)}: {counted(len(findings), 'finding')}", "bold underline")]
         yield from (block(each, report, view, pen) for each in repetitions(findings, view.verbose))
 

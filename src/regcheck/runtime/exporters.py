@@ -51,7 +51,7 @@ class _Exporter:
     name: str
     arguments: Mapping[str, int]
 
-    def given(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
+    def inputs_of(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
         """The model, the positional and the keyword inputs of a call."""
         return [kwargs.get(name, args[at] if at < len(args) else None) for name, at in self.arguments.items()]
 
@@ -80,7 +80,7 @@ def _wrap(original: Callable[..., Any], note: Callable[[Export], None], exporter
     def export(*args: Any, **kwargs: Any) -> Any:
         __tracebackhide__ = True
         result = original(*args, **kwargs)
-        model, inputs, named = exporter.given(args, kwargs)
+        model, inputs, named = exporter.inputs_of(args, kwargs)
         frame, name = _caller(caller_frame(sys._getframe()), exporter.name)
         if isinstance(model, nn.Module) and frame is not None:
             several = isinstance(inputs, (tuple, list))

@@ -176,8 +176,8 @@ def modes(module: nn.Module) -> tuple[bool, tuple[str, ...]]:
 
 def bytes_of(module: nn.Module) -> int:
     """The memory that parameters and buffers take."""
-    held = (each for part in parts(module) for each in (*part._parameters.values(), *part._buffers.values()))
-    there = (each for each in held if each is not None and not isinstance(each, _LAZY))
+    tensors = (each for part in parts(module) for each in (*part._parameters.values(), *part._buffers.values()))
+    there = (each for each in tensors if each is not None and not isinstance(each, _LAZY))
     return sum(piece.nbytes for each in there for piece in stored(each))
 
 

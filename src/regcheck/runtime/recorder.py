@@ -245,8 +245,8 @@ class EventRecorder:
         of_model = event.feeds_training and self._trained.norms_of_frozen_model(capture.model, capture.before)
         frozen = of_model or self._trained.frozen_norms(capture.model, capture.before)
         on_purpose = self._eval_pinned.is_in_train_mode_on_purpose
-        kept = tuple(path for path in frozen if not on_purpose(capture.model.get_submodule(path)))
-        return replace(event, frozen_norms=kept)
+        unintended = tuple(path for path in frozen if not on_purpose(capture.model.get_submodule(path)))
+        return replace(event, frozen_norms=unintended)
 
     def capture_again(self, structure: str) -> None:
         """Capture the next calls of a structure, because its captures so far cannot be checked."""

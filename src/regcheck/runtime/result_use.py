@@ -47,8 +47,8 @@ def passes_mode(site: CallSite) -> bool:
     call = _call_at(site)
     if call is None or last_name(call.func) != "train":
         return False
-    given = [*call.args, *(each.value for each in call.keywords)]
-    return len(given) == 1 and not isinstance(given[0], ast.Constant)
+    arguments = [*call.args, *(each.value for each in call.keywords)]
+    return len(arguments) == 1 and not isinstance(arguments[0], ast.Constant)
 
 
 def loss_of(module: object) -> str:
@@ -143,11 +143,11 @@ class _Syntax:
     @cached_property
     def calls(self) -> Mapping[int, list[ast.Call]]:
         """The calls by the line that they begin on."""
-        found: dict[int, list[ast.Call]] = {}
+        by_line: dict[int, list[ast.Call]] = {}
         for node in ast.walk(self._tree):
             if isinstance(node, ast.Call):
-                found.setdefault(node.lineno, []).append(node)
-        return found
+                by_line.setdefault(node.lineno, []).append(node)
+        return by_line
 
     @cached_property
     def parents(self) -> Mapping[ast.AST, ast.AST]:

@@ -61,11 +61,11 @@ class TrainedParameters:
 
     def note_step(self, optimizer: Any) -> None:
         """An optimizer of torch or of Keras steps."""
-        held = parameters_of(optimizer)
-        needed = [each.requires_grad for each in held]
+        parameters = parameters_of(optimizer)
+        needed = [each.requires_grad for each in parameters]
         if self._needed.get(optimizer) != needed:
             self._needed[optimizer] = needed
-            self._trained.update((each, None) for each in held if each.requires_grad)
+            self._trained.update((each, None) for each in parameters if each.requires_grad)
 
     def frozen_norms(self, model: nn.Module, before: Snapshot) -> tuple[str, ...]:
         """The paths of norms that a call moved after this snapshot, and whose part of the model is frozen so far.

@@ -61,9 +61,9 @@ class WeightRanges:
         with torch.no_grad(), torch._C.DisableTorchFunction():
             if before == 0:
                 names = names_of()
-                held = [each for each in parameters_of(optimizer) if id(each) in names and _is_weight(each)]
+                weights = [each for each in parameters_of(optimizer) if id(each) in names and _is_weight(each)]
                 trained.weights = [
-                    _Weight(weakref.ref(each), names[id(each)], _rows(each), _at_ends(each)) for each in held
+                    _Weight(weakref.ref(each), names[id(each)], _rows(each), _at_ends(each)) for each in weights
                 ]
                 return
             for weight in trained.weights:

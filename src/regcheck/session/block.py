@@ -160,11 +160,11 @@ class WatchSession:
         if not self._is_reportable:
             raise UsageError("the block is still watched: its report is there when it is over")
         nothing = () if self._ran_anything or self._ledger else (self._nothing_ran,)
-        found = join([self._ledger.report(), report_under(self._options, not_checked=nothing)])
-        idle = {each for each in self._log.entered if self._is_idle(each, is_checked=not found.not_checked)}
+        report = join([self._ledger.report(), report_under(self._options, not_checked=nothing)])
+        idle = {each for each in self._log.entered if self._is_idle(each, is_checked=not report.not_checked)}
         shown_idle = (each for each in idle - self._log.used.keys() if has_reason(each, self._options))
         declared = self._ledger.report(self._log.used, shown_idle)
-        return join([found, declared, report_on(self._unused(idle), (), self._options)])
+        return join([report, declared, report_on(self._unused(idle), (), self._options)])
 
     def __repr__(self) -> str:
         return str(self.report) if self._is_reportable else "still watching"

@@ -65,10 +65,10 @@ def store(report: Report, root: Path, *, whole: bool) -> None:
         whole: whether all tests ran; otherwise findings of earlier sessions remain.
     """
     confirmed = [each for each in report.findings if each.is_confirmed]
-    found = {each.finding.key: each for each in _with_lines(confirmed, root)}
+    by_key = {each.finding.key: each for each in _with_lines(confirmed, root)}
     if not whole:
-        found = {**{each.finding.key: each for each in _stored(root)}, **found}
-    CACHE.write(_name(root), json.dumps([each.to_dict() for each in found.values()]).encode())
+        by_key = {**{each.finding.key: each for each in _stored(root)}, **by_key}
+    CACHE.write(_name(root), json.dumps([each.to_dict() for each in by_key.values()]).encode())
 
 
 def load(file: Path) -> Iterator[ConfirmedFinding]:

@@ -181,8 +181,8 @@ class Session:
         if finding.evidence.verdict is not Verdict.UNMEASURED:
             return False
         line = line_of(finding)
-        known = self._confirmed.get(line) if line is not None else None
-        return known is None or known < finding.severity
+        confirmed_severity = self._confirmed.get(line) if line is not None else None
+        return confirmed_severity is None or confirmed_severity < finding.severity
 
     def _remember(self, examined: list[tuple[str, Report]], lower: Callable[[Finding], Finding]) -> None:
         """Note what each structure showed: of a finding that several show, the version that ranks highest."""

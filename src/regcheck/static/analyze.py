@@ -21,9 +21,9 @@ from .project.names import Definition, Project
 from .reading import (
     ClassReading,
     Dependencies,
+    EarlierReadings,
     FileReading,
     KerasReading,
-    Known,
     LoweredModel,
     Reading,
     ReadingParts,
@@ -41,15 +41,15 @@ def analyze(project: Project) -> Reading:
     return Reading.of(read_parts(project))
 
 
-def read_parts(project: Project, known: Known | None = None) -> ReadingParts:
-    """The parts of an analysis. What is `known` from an earlier one is copied.
+def read_parts(project: Project, earlier: EarlierReadings | None = None) -> ReadingParts:
+    """The parts of an analysis. What is `earlier` from an earlier one is copied.
 
     Without it, models like those that programs construct are not lowered again, and the next analysis cannot copy.
     """
-    programs = read_programs(project, known or Known())
+    programs = read_programs(project, earlier or EarlierReadings())
     constructed = (each.likeness for program in programs.programs for each in program.models)
-    like_programs = frozenset[str]() if known is not None else frozenset(constructed)
-    classes = known.classes if known is not None else {}
+    like_programs = frozenset[str]() if earlier is not None else frozenset(constructed)
+    classes = earlier.classes if earlier is not None else {}
     to_read = steps(files_with_classes(project), lambda each: f"reading the models of {each.path}")
     files = tuple([classes.get(each.path) or read_classes(project, each, like_programs) for each in to_read])
     parts = ReadingParts(programs, files, read_keras_models(project))

@@ -92,10 +92,10 @@ class Encoder:
     def _outcome(self, outcome: LoweredModel | NotChecked) -> list[Any] | dict[str, Any]:
         if isinstance(outcome, NotChecked):
             return outcome.to_dict()
-        found = {wholeness.value: _findings(each) for wholeness, each in outcome.findings.items()}
+        findings = {wholeness.value: _findings(each) for wholeness, each in outcome.findings.items()}
         missed = outcome.not_followed and outcome.not_followed.to_dict()
         identity = self._position(outcome.identity)
-        return [outcome.likeness, identity, outcome.scores_itself, missed, outcome.is_lowered, found]
+        return [outcome.likeness, identity, outcome.scores_itself, missed, outcome.is_lowered, findings]
 
     def _programs(self, reading: FilePrograms) -> list[Any]:
         trainings = reading.trainings and [
@@ -114,10 +114,10 @@ class Encoder:
         ]
 
 
-def _findings(found: FindingsByRule) -> dict[str, Any]:
+def _findings(by_rule: FindingsByRule) -> dict[str, Any]:
     return {
         code: [[one.to_dict() for one in some] for some in (each.findings, each.undecided)]
-        for code, each in found.items()
+        for code, each in by_rule.items()
     }
 
 
@@ -174,8 +174,8 @@ class Decoder:
         )
 
     def _class(self, name: str, place: int, outcomes: list[Any], parts: list[int], children: list[int]) -> ClassReading:
-        found = tuple([self._outcome(each) for each in outcomes])
-        return ClassReading(name, self._table[place], found, self._positions(parts), self._positions(children))
+        outcomes_read = tuple([self._outcome(each) for each in outcomes])
+        return ClassReading(name, self._table[place], outcomes_read, self._positions(parts), self._positions(children))
 
     def _outcome(self, outcome: Any) -> LoweredModel | NotChecked:
         return NotChecked(**outcome) if isinstance(outcome, dict) else self._model(*outcome)
@@ -183,9 +183,9 @@ class Decoder:
     def _model(
         self, likeness: str, identity: int, scores: bool, missed: Any, is_lowered: bool, findings: dict[str, Any]
     ) -> LoweredModel:
-        found = {each: _by_rule(findings[each.value]) for each in IN_SOURCE} if findings else {}
+        findings_read = {each: _by_rule(findings[each.value]) for each in IN_SOURCE} if findings else {}
         reason = NotChecked(**missed) if missed else None
-        return LoweredModel(likeness, self._table[identity], None, scores, reason, is_lowered, found)
+        return LoweredModel(likeness, self._table[identity], None, scores, reason, is_lowered, findings_read)
 
     def _programs(
         self, top: list[Any], trainings: list[Any] | None, others: list[Any], dependencies: list[Any]
@@ -230,5 +230,7 @@ def _unread(unread: list[Any]) -> dict[str, NotChecked]:
     return {path: NotChecked(**each) for path, each in unread}
 
 
-def _by_rule(found: dict[str, Any]) -> FindingsByRule:
-    return {code: RuleFindings(*(tuple(map(Finding.from_dict, each)) for each in some)) for code, some in found.items()}
+def _by_rule(findings: dict[str, Any]) -> FindingsByRule:
+    return {
+        code: RuleFindings(*(tuple(map(Finding.from_dict, each)) for each in some)) for code, some in findings.items()
+    }

@@ -24,7 +24,7 @@ from .keras_models.keras_files import sources_of
 from .program_files import read_programs
 from .project.files import Source
 from .project.names import Project
-from .reading import FileReading, KerasReading, Known, ProgramsReading, ReadingParts
+from .reading import EarlierReadings, FileReading, KerasReading, ProgramsReading, ReadingParts
 
 LARGEST_PORTION = 1_000_000
 """The bytes of source whose classes one process follows: it parses them, and the files that they look up names in."""
@@ -50,12 +50,12 @@ class Task:
 
     subject: str
     sources: tuple[int, ...]
-    known: Known = field(default_factory=Known)
+    earlier: EarlierReadings = field(default_factory=EarlierReadings)
 
     def run(self, project: Project) -> Part:
         match self.subject:
             case "programs":
-                return read_programs(project, self.known)
+                return read_programs(project, self.earlier)
             case "Keras models":
                 return read_keras_models(project)
         return tuple([read_classes(project, project.sources[each]) for each in self.sources])
@@ -69,13 +69,13 @@ class TaskResult:
     unread: dict[int, NotChecked]
 
 
-def read_parts_in_processes(project: Project, jobs: int, known: Known | None = None) -> ReadingParts:
+def read_parts_in_processes(project: Project, jobs: int, earlier: EarlierReadings | None = None) -> ReadingParts:
     """The same as `read_parts`, with up to `jobs` processes at a time.
 
     What a process that dies should have followed is listed as not checked.
     """
-    known = known or Known()
-    tasks = tasks_of(project, jobs, known)
+    earlier = earlier or EarlierReadings()
+    tasks = tasks_of(project, jobs, earlier)
     project.note_texts()
     readings: dict[str, list[Part]] = {}
     died: list[NotChecked] = []
@@ -86,7 +86,7 @@ def read_parts_in_processes(project: Project, jobs: int, known: Known | None = N
         readings.setdefault(task.subject, []).append(result.part)
         for index, reason in result.unread.items():
             project.sources[index].unread = reason
-    programs, keras, files = ProgramsReading(), KerasReading(), {**known.classes}
+    programs, keras, files = ProgramsReading(), KerasReading(), {**earlier.classes}
     for parts in readings.values():
         for part in parts:
             if isinstance(part, ProgramsReading):
@@ -95,8 +95,8 @@ def read_parts_in_processes(project: Project, jobs: int, known: Known | None = N
                 keras = part
             else:
                 files.update((each.path, each) for each in part)
-    found = tuple([files[each.path] for each in files_with_classes(project) if each.path in files])
-    together = ReadingParts(programs, found, keras, tuple(died))
+    class_readings = tuple([files[each.path] for each in files_with_classes(project) if each.path in files])
+    together = ReadingParts(programs, class_readings, keras, tuple(died))
     note_unread(project, together)
     return together
 
@@ -106,15 +106,15 @@ def _not_followed(task: Task, source: Source, reason: str) -> NotChecked:
     return NotChecked(source.path, f"the process that followed its {task.subject} {reason}", advice, source.path)
 
 
-def tasks_of(project: Project, jobs: int, known: Known) -> list[Task]:
-    """The parts of an analysis, the longest first; the classes of `known` files are left out."""
+def tasks_of(project: Project, jobs: int, earlier: EarlierReadings) -> list[Task]:
+    """The parts of an analysis, the longest first; the classes of `earlier` files are left out."""
     indices = {source: index for index, source in enumerate(project.sources)}
     files = files_with_classes(project)
-    tasks = [Task("programs", tuple([indices[each] for each in files]), known)]
+    tasks = [Task("programs", tuple([indices[each] for each in files]), earlier)]
     keras = sources_of(project)
     if keras:
         tasks.append(Task("Keras models", tuple([indices[each] for each in keras])))
-    files = [each for each in files if each.path not in known.classes]
+    files = [each for each in files if each.path not in earlier.classes]
     size = min(LARGEST_PORTION, sum(len(each.content) for each in files) // (PORTIONS * jobs))
     tasks += [Task("classes", tuple([indices[each] for each in some])) for some in portions(files, size)]
     return tasks
@@ -134,7 +134,7 @@ def portions(sources: Sequence[Source], size: int) -> Iterator[list[Source]]:
 
 def run_tasks(project: Project, tasks: Sequence[Task], jobs: int) -> list[TaskResult | str]:
     """Runs each task in a process; its result, or what happened to a process that ended without one."""
-    found: dict[int, TaskResult | str] = {}
+    results: dict[int, TaskResult | str] = {}
     waiting = steps(enumerate(tasks), lambda each: f"reading {each[1].subject} in {len(each[1].sources)} files")
     running: dict[Connection, tuple[int, BaseProcess]] = {}
     try:
@@ -152,7 +152,7 @@ def run_tasks(project: Project, tasks: Sequence[Task], jobs: int) -> list[TaskRe
                 except (EOFError, OSError):
                     result = None
                 process.join()
-                found[index] = result or f"died (exit code {process.exitcode})"
+                results[index] = result or f"died (exit code {process.exitcode})"
                 del running[receiver]
                 receiver.close()
     finally:
@@ -160,7 +160,7 @@ def run_tasks(project: Project, tasks: Sequence[Task], jobs: int) -> list[TaskRe
             process.kill()
             process.join()
             receiver.close()
-    return [found[index] for index in range(len(tasks))]
+    return [results[index] for index in range(len(tasks))]
 
 
 def _start(project: Project, task: Task, others: Sequence[Connection]) -> tuple[Connection, BaseProcess]:

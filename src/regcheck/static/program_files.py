@@ -24,8 +24,8 @@ from .project.outlines import outlines_of
 from .reading import (
     CalledModel,
     Dependencies,
+    EarlierReadings,
     FilePrograms,
-    Known,
     LoweredModel,
     Position,
     ProgramReading,
@@ -34,16 +34,16 @@ from .reading import (
 )
 
 
-def read_programs(project: Project, known: Known) -> ProgramsReading:
+def read_programs(project: Project, earlier: EarlierReadings) -> ProgramsReading:
     """All programs of a project, and the readings of each file: tops, then trainings and functions that none enters.
 
-    Of like models that programs construct the first is lowered. What is `known` is copied.
+    Of like models that programs construct the first is lowered. What is `earlier` is copied.
     """
     lowered: set[str] = set()
     has_trainings = any(TRAINING_STEP.encode() in each.content for each in project.sources)
     shared = SharedImports(project)
     files = {
-        each.path: ProgramFile(project, each, known.programs.get(each.path), lowered, shared)
+        each.path: ProgramFile(project, each, earlier.programs.get(each.path), lowered, shared)
         for each in project.relevant
     }
     read: list[ProgramReading] = []
@@ -57,7 +57,7 @@ def read_programs(project: Project, known: Known) -> ProgramsReading:
     called: dict[str, set[Position]] = {}
     for one in read:
         _note_calls(called, files, one)
-    outlines = outlines_of(project, known.outlines, known.models)
+    outlines = outlines_of(project, earlier.outlines, earlier.models)
     for source, function in program_functions(project, outlines):
         position = source.path, function.line, function.column
         if not _is_called(position, source, called):
@@ -86,7 +86,7 @@ class ProgramFile:
         self,
         project: Project,
         source: Source,
-        known: FilePrograms | None,
+        earlier: FilePrograms | None,
         lowered: set[str],
         shared: SharedImports,
     ) -> None:
@@ -94,10 +94,10 @@ class ProgramFile:
         self.source = source
         self._whole = project
         self._lowered = lowered
-        self._known = known or FilePrograms(source.path, ProgramReading(), None)
-        self._top = None if known is None else known.top
-        self._others = {**self._known.others}
-        self._trainings = self._known.trainings
+        self._earlier = earlier or FilePrograms(source.path, ProgramReading(), None)
+        self._top = None if earlier is None else earlier.top
+        self._others = {**self._earlier.others}
+        self._trainings = self._earlier.trainings
         self._followed: _FollowedFile | None = None
 
     def top(self) -> ProgramReading:
@@ -123,10 +123,10 @@ class ProgramFile:
     def reading(self) -> FilePrograms:
         """All that was read or copied."""
         if self._followed is None:
-            return self._known
+            return self._earlier
         assert self._top is not None
-        found = self._known.dependencies.joined(self._followed.dependencies())
-        return FilePrograms(self.source.path, self._top, self._trainings, self._others, found)
+        dependencies = self._earlier.dependencies.joined(self._followed.dependencies())
+        return FilePrograms(self.source.path, self._top, self._trainings, self._others, dependencies)
 
     def _other(self, position: Position, read: Callable[[_FollowedFile, Position], ProgramReading]) -> ProgramReading:
         program = self._others.get(position)
@@ -196,11 +196,11 @@ class _FollowedFile:
         usages = [*self._attempt(name, position[1], run, programs)]
         return self._reading(usages, self._attempts.take(), programs)
 
-    def _attempt(self, name: str, line: int, run: Callable[[], Program], found: list[Program]) -> Iterator[Usage]:
-        """The usage of a program, which is added to `found`, if it can be followed."""
+    def _attempt(self, name: str, line: int, run: Callable[[], Program], programs: list[Program]) -> Iterator[Usage]:
+        """The usage of a program, which is added to `programs`, if it can be followed."""
 
         def work() -> Usage:
-            found.append(program := run())
+            programs.append(program := run())
             if program.usage is None:
                 assert program.failure is not None
                 raise program.failure

@@ -217,7 +217,7 @@ class ProgramsReading:
 
 
 @dataclass(frozen=True)
-class Known:
+class EarlierReadings:
     """What an earlier analysis said of files, by path, and still holds.
 
     Attributes:

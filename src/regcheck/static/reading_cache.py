@@ -16,7 +16,7 @@ from .file_records import Decoder, Encoder, FileRecord
 from .project.files import Source
 from .project.names import Project
 from .project.result_cache import CACHE, described, environment
-from .reading import FilePrograms, FileReading, Known, ReadingParts
+from .reading import EarlierReadings, FilePrograms, FileReading, ReadingParts
 
 _CALLED = re.compile(rb"\b(\w+)\s*\(")
 
@@ -30,24 +30,24 @@ class ReadingCache:
 
     def __init__(self, project: Project, rules: Sequence[Rule]) -> None:
         self.project = project
-        found = environment(rules)
+        digest = environment(rules)
         for source in project.sources:
-            found.update(encode(described(source)))
-        self._name = f"{found.hexdigest()}.readings"
+            digest.update(encode(described(source)))
+        self._name = f"{digest.hexdigest()}.readings"
         self._is_used = Trait.UNCALLED not in project.starts  # any line of the project may call a layer
         self._entry: list[bytes] = []
         self._records: dict[str, FileRecord] = {}
         """The records of unchanged files, by path."""
 
-    def load(self) -> Known:
+    def load(self) -> EarlierReadings:
         """The readings that no change since affects. Unchanged files get what their text says."""
         entry = CACHE.read(self._name) if self._is_used else None
         try:
-            return self._known(entry.split(b"\n")) if entry is not None else Known()
+            return self._earlier_readings(entry.split(b"\n")) if entry is not None else EarlierReadings()
         except (ValueError, TypeError, LookupError, AttributeError, RecursionError):  # another wrote it
-            return Known()
+            return EarlierReadings()
 
-    def _known(self, lines: list[bytes]) -> Known:
+    def _earlier_readings(self, lines: list[bytes]) -> EarlierReadings:
         sources = self.project.sources
         paths = [each.path for each in sources]
         digests, assigned, models = json.loads(lines[0])
@@ -63,13 +63,13 @@ class ReadingCache:
         change = _Change(changed, frozenset([each.path for each in self.project.relevant]))
         readings = records.values()
         outlines = [each.outline for each in readings if each.outline and not change.reaches(each.outline.reached)]
-        known = Known(outlines={each.path: each for each in outlines}, models=frozenset(models))
+        earlier = EarlierReadings(outlines={each.path: each for each in outlines}, models=frozenset(models))
         if assigned != self._assigned:
-            return known
+            return earlier
         classes = [each.classes for each in readings if each.classes and not change.affects(each.classes)]
         programs = [each.programs for each in readings if each.programs and not change.affects(each.programs)]
         return replace(
-            known, classes={each.path: each for each in classes}, programs={each.path: each for each in programs}
+            earlier, classes={each.path: each for each in classes}, programs={each.path: each for each in programs}
         )
 
     @property
@@ -95,8 +95,8 @@ class ReadingCache:
         for number, source in enumerate(sources, 1):
             path = source.path
             record = FileRecord(outlines.get(path), classes.get(path), programs.get(path))
-            known = self._records.get(path)
-            if known is not None and all(one is other for one, other in zip(record, known, strict=True)):
+            earlier = self._records.get(path)
+            if earlier is not None and all(one is other for one, other in zip(record, earlier, strict=True)):
                 entry.append(self._entry[number])
             else:
                 facts = sorted(source.imported_words), source.attribute_assignments, holds_start.get(source, True)
@@ -123,12 +123,12 @@ class _Change:
 
     def affects(self, reading: FileReading | FilePrograms) -> bool:
         """Whether a reading of an unchanged file depends on what changed."""
-        found = reading.dependencies
+        dependencies = reading.dependencies
         return not (
-            found.reached.isdisjoint(self._paths)
-            and found.configured.isdisjoint(self._called)
-            and found.mentioned.isdisjoint(self._words)
-            and found.reached & self._relevant == found.relevant
+            dependencies.reached.isdisjoint(self._paths)
+            and dependencies.configured.isdisjoint(self._called)
+            and dependencies.mentioned.isdisjoint(self._words)
+            and dependencies.reached & self._relevant == dependencies.relevant
         )
 
 

@@ -138,8 +138,8 @@ def number_of(value: Value) -> float | None:
 
 def setting(value: LayerValue, name: str) -> Any:
     """The value of a layer's setting; `UNKNOWN` where it is no constant."""
-    given = value.argument(*layer_named(value.name).arguments[name])
-    return given.value if isinstance(given, Constant) else UNKNOWN
+    argument = value.argument(*layer_named(value.name).arguments[name])
+    return argument.value if isinstance(argument, Constant) else UNKNOWN
 
 
 def stacking(value: LayerValue) -> tuple[int | None, float | None, str]:
@@ -150,10 +150,10 @@ def stacking(value: LayerValue) -> tuple[int | None, float | None, str]:
     row = layer_named(value.name)
     if row.function not in STACKED or row.rate is None:
         return None, None, ""
-    given, rate = value.argument(*row.arguments["num_layers"]), value.argument(*row.rate)
-    depth = by_default(given)
+    layers, rate = value.argument(*row.arguments["num_layers"]), value.argument(*row.rate)
+    depth = by_default(layers)
     number = depth.value if isinstance(depth, Constant) and isinstance(depth.value, int) else None
-    return number, Rate.of(rate).number, clause_of(given, rate)
+    return number, Rate.of(rate).number, clause_of(layers, rate)
 
 
 def tracks(value: LayerValue) -> bool | None:

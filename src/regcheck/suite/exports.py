@@ -38,13 +38,13 @@ class Cases:
 
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
-        self._found: dict[str, list[Any]] = {}
+        self._cases: dict[str, list[Any]] = {}
 
     def note(self, report: pytest.TestReport) -> None:
         """Remember the test case of a test that is over."""
         document = self._config.stash.get(xml_key, None)
         if document is not None and report.when == "teardown":
-            self._found.setdefault(report.nodeid, []).append(document.node_reporter(report))
+            self._cases.setdefault(report.nodeid, []).append(document.node_reporter(report))
 
     def add(self, report: Report, ledger: Ledger) -> None:
         """Give each finding to the document, and to the cases of the tests that showed it."""
@@ -58,7 +58,7 @@ class Cases:
             value = f"{each.where}: {each.message} ({verdict})"
             document.add_global_property(name, valid_xml(value))
             for test in ledger.tests.get(each.key, ()):
-                for case in self._found.get(test, ()):
+                for case in self._cases.get(test, ()):
                     element: Element = case.to_xml()
                     properties = element.find("properties")
                     if properties is None:

@@ -164,8 +164,8 @@ class ReportPlugin:
 
     @property
     def _terminal(self) -> pytest.TerminalReporter | None:
-        found: pytest.TerminalReporter | None = self._config.pluginmanager.get_plugin("terminalreporter")
-        return found
+        reporter: pytest.TerminalReporter | None = self._config.pluginmanager.get_plugin("terminalreporter")
+        return reporter
 
     def _print_new(self, findings: tuple[Finding, ...], test: str) -> None:
         """Under `-v`, a line for each new finding."""

@@ -117,10 +117,10 @@ def arguments_of(config: pytest.Config, tests: list[str]) -> list[str]:
     settings = [f"--rootdir={config.rootpath}", *(["-c", str(config.inipath)] if config.inipath else [])]
     plugins = [word for each in config.getoption("plugins") or () for word in ("-p", each)]
     plain = ["-o", "addopts=", "-p", "no:cacheprovider", "--assert=plain"]
-    given = ((name.replace("_", "-"), config.getoption(f"regcheck_{name}")) for name in READERS)
+    options = ((name.replace("_", "-"), config.getoption(f"regcheck_{name}")) for name in READERS)
     chosen = [
         f"--regcheck-{name}" if value is True else f"--regcheck-{name}={value}"
-        for name, value in given
+        for name, value in options
         if value is not None
     ]
     mode = f"--import-mode={config.getoption('importmode')}"

@@ -69,10 +69,10 @@ def options_of(config: pytest.Config, *, watched: bool = False) -> Options:
         pytest.UsageError: one of them cannot be understood.
     """
     try:
-        given = {name: config.getoption(f"regcheck_{name}") for name in READERS}
-        given["fail_on"] = given["fail_on"] or config.getini("regcheck_fail_on") or None
+        values = {name: config.getoption(f"regcheck_{name}") for name in READERS}
+        values["fail_on"] = values["fail_on"] or config.getini("regcheck_fail_on") or None
         said: dict[str, Any] = {
-            field: read(given[name]) for name, (field, read) in READERS.items() if given[name] is not None
+            field: read(values[name]) for name, (field, read) in READERS.items() if values[name] is not None
         }
         options = load(config.rootpath, defaults={"budget": WATCHED_BUDGET} if watched else None)
         options = replace(options, budget_named="`--regcheck-budget`", **said)
@@ -93,12 +93,12 @@ def report_files_of(config: pytest.Config) -> tuple[tuple[str, Path], ...]:
         pytest.UsageError: one of them is not of the form FORMAT:PATH, or there is no such format.
     """
     files = []
-    for given in config.getoption("regcheck_report"):
-        form, colon, name = given.partition(":")
+    for option in config.getoption("regcheck_report"):
+        form, colon, name = option.partition(":")
         try:
             if not colon or not name:
-                raise UsageError(f"--regcheck-report takes FORMAT:PATH, as in json:regcheck.json, not {given!r}")
-            files.append((report.known(form), config.invocation_params.dir / name))
+                raise UsageError(f"--regcheck-report takes FORMAT:PATH, as in json:regcheck.json, not {option!r}")
+            files.append((report.checked_format(form), config.invocation_params.dir / name))
         except UsageError as error:
             raise pytest.UsageError(f"regcheck: {error}") from None
     return tuple(files)
@@ -115,8 +115,8 @@ def declared_by(item: pytest.Item, options: Options) -> tuple[CodeSuppression, .
         unknown = set(marker.kwargs) - {"ignore", "reason"}
         if marker.args or unknown:
             raise UsageError(f"{item.nodeid}: write the marker as `regcheck(ignore=[…], reason=…)`")
-        given, reason = marker.kwargs.get("ignore", ()), marker.kwargs.get("reason", "")
-        codes = (given,) if isinstance(given, str) else tuple(given)
+        patterns, reason = marker.kwargs.get("ignore", ()), marker.kwargs.get("reason", "")
+        codes = (patterns,) if isinstance(patterns, str) else tuple(patterns)
         for code in codes:
             if not any(select.ignores(rule.code, (code,), rule.name) for rule in catalogue()):
                 raise UsageError(f"{item.nodeid}: {select.unknown_rule(code, catalogue())}")

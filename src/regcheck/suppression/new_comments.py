@@ -59,7 +59,7 @@ class CommentPlaces:
 
 def _lines_that_end(text: str) -> set[int]:
     """The lines that end outside a string, and not by a backslash."""
-    found: set[int] = set()
+    numbers: set[int] = set()
     strings = 0
     try:
         for token in tokenize.generate_tokens(io.StringIO(text).readline):
@@ -67,10 +67,10 @@ def _lines_that_end(text: str) -> set[int]:
             strings += name in ("FSTRING_START", "TSTRING_START")
             strings -= name in ("FSTRING_END", "TSTRING_END")
             if name in ("NEWLINE", "NL") and not strings:
-                found.add(token.start[0])
+                numbers.add(token.start[0])
     except (tokenize.TokenError, SyntaxError):
         return set()
-    return found
+    return numbers
 
 
 def _spans(text: str) -> set[tuple[int, int]]:

@@ -64,6 +64,6 @@ def _use(
     options: Options,
     idle: str = "",
 ) -> SuppressionUse:
-    known = any(ignores(rule.code, (ignore.pattern,), rule.name) for rule in rules)
-    meant = "" if known else nearest(ignore.pattern, [word for rule in rules for word in (rule.code, rule.name)])
-    return SuppressionUse(ignore, silenced, not has_reason(ignore, options), known, meant, idle)
+    names_a_rule = any(ignores(rule.code, (ignore.pattern,), rule.name) for rule in rules)
+    meant = "" if names_a_rule else nearest(ignore.pattern, [word for rule in rules for word in (rule.code, rule.name)])
+    return SuppressionUse(ignore, silenced, not has_reason(ignore, options), names_a_rule, meant, idle)

@@ -26,16 +26,16 @@ def signature(text: str) -> Mapping[str, Argument]:
 
     A signature may stop early; what follows a lone `*` is given by keyword only.
     """
-    found: dict[str, Argument] = {}
+    arguments: dict[str, Argument] = {}
     keyword_only = False
     for word in text.split():
         if word == "*":
             keyword_only = True
             continue
-        name, given, default = word.partition("=")
-        position = BY_KEYWORD if keyword_only else len(found)
-        found[name] = Argument(position, name, _literal(default) if given else None)
-    return found
+        name, separator, default = word.partition("=")
+        position = BY_KEYWORD if keyword_only else len(arguments)
+        arguments[name] = Argument(position, name, _literal(default) if separator else None)
+    return arguments
 
 
 _literal = cache(ast.literal_eval)

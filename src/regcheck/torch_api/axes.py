@@ -120,9 +120,9 @@ def axis_arguments(function: str, args: Sequence[Any], kwargs: Mapping[str, Any]
     names = [*signature(text).values()][1:]
     if function in _VARIADIC and len(args) > 1 and not isinstance(args[1], tuple):
         return (("sizes", tuple(args[1:])),)
-    given = {"dim": kwargs["axis"], **kwargs} if "axis" in kwargs else kwargs
+    arguments = {"dim": kwargs["axis"], **kwargs} if "axis" in kwargs else kwargs
     return tuple(
-        (each.name, given.get(each.name, args[each.position] if len(args) > each.position else each.default))
+        (each.name, arguments.get(each.name, args[each.position] if len(args) > each.position else each.default))
         for each in names
     )
 
@@ -156,7 +156,7 @@ class AxesInFlow:
             if each.id in self._axes:
                 todo.pop()
                 continue
-            missing = [given for given in self._flow.inputs_of(each) if given.id not in self._axes]
+            missing = [op_before for op_before in self._flow.inputs_of(each) if op_before.id not in self._axes]
             if missing and not _is_origin(each):
                 todo += missing
                 continue
@@ -177,7 +177,7 @@ class AxesInFlow:
         inputs = self._flow.inputs_of(op)
         axes = self._by_call(op, inputs)
         if axes is None and self._assumed:
-            axes = self._kept(op, inputs)
+            axes = self._unchanged(op, inputs)
             if axes is not None:
                 self._keeping.add(op.id)
         if op.shape is None or axes is None:
@@ -193,12 +193,16 @@ class AxesInFlow:
             return written
         if op.kind is Kind.EMBEDDING:
             return Axes(None, None)
-        known = [axes for axes in (self._axes.get(each.id) for each in inputs) if axes is not None]
+        axes_of_inputs = [axes for axes in (self._axes.get(each.id) for each in inputs) if axes is not None]
         if op.kind is Kind.JOIN:
-            return _joined(known) if len(known) == len(inputs) else _without_features(_joined(known))
+            return (
+                _joined(axes_of_inputs)
+                if len(axes_of_inputs) == len(inputs)
+                else _without_features(_joined(axes_of_inputs))
+            )
         if function == "flatten" or (function in ("view", "reshape") and op.shape is None):
-            return _flat(op, known[0] if known else None, inputs)
-        if not known or function == "view_as_real":
+            return _flat(op, axes_of_inputs[0] if axes_of_inputs else None, inputs)
+        if not axes_of_inputs or function == "view_as_real":
             return None
         if function in _WRITING_IN_PLACE:
             return self._axes.get(inputs[0].id)
@@ -209,7 +213,7 @@ class AxesInFlow:
             or function in _RESHAPING
             or "pool" in function
         ):
-            axes = _joined(known)
+            axes = _joined(axes_of_inputs)
             if axes is not None and op.kind is Kind.COMBINE and self._adds_tokens(op, inputs):
                 axes = replace(axes, positions=frozenset())
             return None if axes is None else self._moved(op, axes, inputs)
@@ -225,8 +229,8 @@ class AxesInFlow:
 
     def _written(self, op: Op, function: str, inputs: Sequence[Op]) -> Axes | None:
         """The axes that a layer writes."""
-        given = next((axes for axes in (self._axes.get(each.id) for each in inputs) if axes is not None), None)
-        rank = len(op.shape) if op.shape is not None else given.rank if given is not None else None
+        target = next((axes for axes in (self._axes.get(each.id) for each in inputs) if axes is not None), None)
+        rank = len(op.shape) if op.shape is not None else target.rank if target is not None else None
         if function in ("linear", "bilinear", "addmm"):
             return Axes(rank, -1)
         if function in ("matmul", "mm", "bmm") and inputs and inputs[-1].kind is Kind.PARAMETER:
@@ -234,7 +238,7 @@ class AxesInFlow:
         if op.kind is Kind.CONV:
             count = int(function[-2]) if function[-2:-1].isdigit() else len(op.shape) - 2 if op.shape else 0
             moved = frozenset(range(-count, 0))
-            positions = moved if op.window else moved & given.positions if given is not None else frozenset()
+            positions = moved if op.window else moved & target.positions if target is not None else frozenset()
             return Axes(len(op.shape) if op.shape else count + 2, -count - 1, positions) if count else None
         if function in STACKED or function == "multi_head_attention_forward" or function in _ENCODERS:
             return Axes(3 if op.shape is None else rank, -1)
@@ -253,8 +257,8 @@ class AxesInFlow:
             return _permuted(axes, _swapped(axes.rank, -2, -1))
         if function == "permute":
             order = arguments["sizes"]
-            known = isinstance(order, tuple) and all(isinstance(each, int) for each in order)
-            return _permuted(replace(axes, rank=len(order)), order) if known else None
+            is_constant = isinstance(order, tuple) and all(isinstance(each, int) for each in order)
+            return _permuted(replace(axes, rank=len(order)), order) if is_constant else None
         if function in ("movedim", "moveaxis"):
             return _permuted(axes, _shifted(axes.rank, arguments["source"], arguments["destination"]))
         if function in ("unsqueeze", "stack"):
@@ -316,7 +320,7 @@ class AxesInFlow:
             return axes if changed <= axes.positions else None
         return None
 
-    def _kept(self, op: Op, inputs: Sequence[Op]) -> Axes | None:
+    def _unchanged(self, op: Op, inputs: Sequence[Op]) -> Axes | None:
         """The axes of the inputs, if the result may have them; a reshape may split or merge others before positions."""
         function = op.site.function
         axes = _joined([axes for axes in (self._axes.get(each.id) for each in inputs) if axes is not None])
@@ -339,13 +343,13 @@ def _arguments(op: Op) -> Mapping[str, Any]:
     return defaultdict(lambda: UNKNOWN, op.axis_arguments)
 
 
-def _joined(known: Sequence[Axes]) -> Axes | None:
+def _joined(operands: Sequence[Axes]) -> Axes | None:
     """The axes of values that are broadcast, or of one of several alternatives; None where they contradict."""
-    if not known:
+    if not operands:
         return None
-    ranks = [axes.rank for axes in known if axes.rank is not None]
-    features = {axes.features for axes in known}
-    positions = frozenset[int]().union(*(axes.positions for axes in known))
+    ranks = [axes.rank for axes in operands if axes.rank is not None]
+    features = {axes.features for axes in operands}
+    positions = frozenset[int]().union(*(axes.positions for axes in operands))
     if len(features - {None}) > 1:
         return None
     return Axes(max(ranks, default=None), features.pop() if len(features) == 1 else None, positions)
@@ -361,12 +365,12 @@ def _as_tuple(value: Any) -> tuple[Any, ...]:
 
 def _from_end(rank: int | None, axes: Iterable[Any]) -> tuple[int, ...] | None:
     """Axes counted from the end; None where one is unknown, does not exist, or counts from the front of any rank."""
-    found = []
+    numbers = []
     for axis in axes:
         if not isinstance(axis, int) or (axis >= 0 if rank is None else not -rank <= axis < rank):
             return None
-        found.append(axis if axis < 0 or rank is None else axis - rank)
-    return tuple(found)
+        numbers.append(axis if axis < 0 or rank is None else axis - rank)
+    return tuple(numbers)
 
 
 def _renumbered(axes: Axes, rank: int | None, moves: Mapping[int, int | None]) -> Axes:

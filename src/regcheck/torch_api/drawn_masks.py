@@ -91,32 +91,32 @@ class DrawnMask:
     @cached_property
     def constants(self) -> frozenset[str]:
         """Ops whose values depend on nothing: constants, and what is computed from these alone."""
-        found: set[str] = set()
+        names: set[str] = set()
         for op in self.flow:
             is_made = op.kind is Kind.CONSTANT or op.site.function in FACTORIES
             is_random = op.kind in (Kind.RANDOM, Kind.DROPOUT)
-            if is_made or (not is_random and op.inputs and found.issuperset(op.inputs)):
-                found.add(op.id)
-        return frozenset(found)
+            if is_made or (not is_random and op.inputs and names.issuperset(op.inputs)):
+                names.add(op.id)
+        return frozenset(names)
 
     @property
     def is_fair(self) -> bool:
         """Whether the draw does not depend on activations, as samples of a predicted probability do."""
-        given = self.flow.inputs_of(self.draw)
+        inputs = self.flow.inputs_of(self.draw)
         shaped = self.draw.site.function.endswith("_like")
-        return shaped or all(op.id in self.constants for op in given)
+        return shaped or all(op.id in self.constants for op in inputs)
 
     @cached_property
     def masks(self) -> Mapping[str, Op]:
         """The draw, and the ops computed from it and constants alone."""
-        found = {self.draw.id: self.draw}
+        ops = {self.draw.id: self.draw}
         for op in self.flow:
-            given = op.inputs[:1] if op.site.function in FORMING else op.inputs
-            names = [name for name in given if name not in self.constants]
+            inputs = op.inputs[:1] if op.site.function in FORMING else op.inputs
+            names = [name for name in inputs if name not in self.constants]
             is_fixed = op.kind is not Kind.RANDOM and not op.learned
-            if is_fixed and names and all(name in found for name in names):
-                found[op.id] = op
-        return found
+            if is_fixed and names and all(name in ops for name in names):
+                ops[op.id] = op
+        return ops
 
     def drops(self) -> Iterator[Drop]:
         """The ops that set values to zero, or multiply them, by one of the masks; each value's first one only."""
@@ -124,9 +124,9 @@ class DrawnMask:
         for op in self.flow:
             if op.id in self.masks:
                 continue
-            given = [each for each in self.flow.inputs_of(op) if each.id not in self.constants]
-            masks = [each for each in given if each.id in self.masks]
-            values = [each for each in given if each.id not in self.masks]
+            inputs = [each for each in self.flow.inputs_of(op) if each.id not in self.constants]
+            masks = [each for each in inputs if each.id in self.masks]
+            values = [each for each in inputs if each.id not in self.masks]
             if not dropped.isdisjoint(op.inputs):
                 if op.kind in (*_UNCHANGED, Kind.SCALE) or (masks and op.site.function in SCALES):
                     dropped.add(op.id)
@@ -165,13 +165,13 @@ class DrawnMask:
     @cached_property
     def _points(self) -> Mapping[str, Sequence[float]]:
         """The values of each mask over evenly spaced values of the draw."""
-        known: dict[str, Sequence[float]] = {}
+        points: dict[str, Sequence[float]] = {}
         uniform = [(index + 0.5) / POINTS for index in range(POINTS)]
         for name, op in self.masks.items():
-            values = self._drawn(uniform) if op is self.draw else self._computed(op, known)
+            values = self._drawn(uniform) if op is self.draw else self._computed(op, points)
             if values is not None:
-                known[name] = values
-        return known
+                points[name] = values
+        return points
 
     def _drawn(self, uniform: Sequence[float]) -> Sequence[float] | None:
         function = self.draw.site.function
@@ -217,18 +217,18 @@ class DrawnMask:
             return None
         return compute(*levels)  # type: ignore[arg-type]
 
-    def _computed(self, op: Op, known: Mapping[str, Sequence[float]]) -> Sequence[float] | None:
+    def _computed(self, op: Op, points: Mapping[str, Sequence[float]]) -> Sequence[float] | None:
         function = op.site.function
         if op.kind in _UNCHANGED and (len(op.inputs) == 1 or function in FORMING):
-            return known.get(op.inputs[0])
+            return points.get(op.inputs[0])
         if function in _TRUTH:
-            values = known.get(op.inputs[0])
+            values = points.get(op.inputs[0])
             return None if values is None else [_TRUTH[function](each) for each in values]
         compute = _ARITHMETIC.get(function)
         if compute is None or len(op.operands) != 2:
             return None
         sides = [
-            known.get(each) if isinstance(each, str) and each in known else self._level(each) for each in op.operands
+            points.get(each) if isinstance(each, str) and each in points else self._level(each) for each in op.operands
         ]
         if any(side is None for side in sides):
             return None
@@ -243,12 +243,12 @@ class DrawnMask:
         behind = self.flow.behind(self.draw, lambda op: op.id in self.constants and op.site.function not in FACTORIES)
         for op in (self.draw, *(each for each in behind if each.id in self.constants)):
             function = op.site.function
-            given = op.operands[:-1] if "full" in function else op.operands
+            operands = op.operands[:-1] if "full" in function else op.operands
             if function.endswith("_like"):
-                model = self.flow.ops.get(given[0]) if given and isinstance(given[0], str) else None
+                model = self.flow.ops.get(operands[0]) if operands and isinstance(operands[0], str) else None
                 return (...,) if model is None or model.site.function not in PARTS else ()
-            if ... in given:
+            if ... in operands:
                 return (...,)
             if function == "rand" or op is not self.draw:
-                return tuple(each for each in given if not isinstance(each, str))
+                return tuple(each for each in operands if not isinstance(each, str))
         return ()

@@ -44,9 +44,9 @@ def keep_names_of(tree: ast.Module) -> KeepNames:
     if not rates:
         return {}
     scopes = _Scopes(tree)
-    found = [(call, name) for call, rate in rates for name in scopes.names_of(call, rate) if says_keep(name)]
-    converted = {*_subtracted(tree)} if found else set()
-    first = {(call.lineno, call.col_offset + 1): name for call, name in reversed(found)}
+    names = [(call, name) for call, rate in rates for name in scopes.names_of(call, rate) if says_keep(name)]
+    converted = {*_subtracted(tree)} if names else set()
+    first = {(call.lineno, call.col_offset + 1): name for call, name in reversed(names)}
     return {place: name for place, name in first.items() if name not in converted}
 
 
@@ -66,20 +66,20 @@ def keep_name_at(text: str, line: int, column: int) -> str:
     """
     names = _keep_names_in(text)
     if column == 1:
-        found = [name for (number, _), name in names.items() if number == line]
-        return found[0] if len(found) == 1 else ""
+        names_at_line = [name for (number, _), name in names.items() if number == line]
+        return names_at_line[0] if len(names_at_line) == 1 else ""
     return names.get((line, column), "")
 
 
 def _rates(tree: ast.Module) -> Iterator[tuple[ast.Call, ast.expr]]:
     """The calls that drop, with the expression of their rate."""
     for call in walk(tree):
-        given = _rate_of(last_name(call.func)) if isinstance(call, ast.Call) else None
-        if given is None or not isinstance(call, ast.Call):
+        argument = _rate_of(last_name(call.func)) if isinstance(call, ast.Call) else None
+        if argument is None or not isinstance(call, ast.Call):
             continue
-        rates = [each.value for each in call.keywords if each.arg == given.name]
+        rates = [each.value for each in call.keywords if each.arg == argument.name]
         if not any(isinstance(each, ast.Starred) for each in call.args):
-            rates += call.args[given.position : given.position + 1]
+            rates += call.args[argument.position : argument.position + 1]
         yield from ((call, rate) for rate in rates[:1])
 
 
@@ -151,23 +151,23 @@ class _Scopes:
                 if rate.id not in [each.arg for each in arguments]:
                     values = self._values.get((None, rate.id), [])
                 elif owner and function.name == "__init__":
-                    yield from self._given(owner, function, rate.id)
+                    yield from self._passed_names(owner, function, rate.id)
             if len(values) != 1 or values[0] is None:
                 return
             rate = values[0]
             function = self._around[rate][1]
 
-    def _given(self, owner: ast.ClassDef, constructor: ast.FunctionDef, name: str) -> Iterator[str]:
+    def _passed_names(self, owner: ast.ClassDef, constructor: ast.FunctionDef, name: str) -> Iterator[str]:
         """The only name that constructions of a class give to an argument."""
         parameters = [each.arg for each in constructor.args.args[1:]]
         if name not in parameters:
             return
-        given = {*_given(self._constructions.get(owner.name, ()), name, parameters.index(name))}
-        if len(given) == 1:
-            yield given.pop()
+        passed_names = {*_passed_names(self._constructions.get(owner.name, ()), name, parameters.index(name))}
+        if len(passed_names) == 1:
+            yield passed_names.pop()
 
 
-def _given(calls: Sequence[ast.Call], name: str, position: int) -> Iterator[str]:
+def _passed_names(calls: Sequence[ast.Call], name: str, position: int) -> Iterator[str]:
     """What calls name the value of one argument; empty for a value without a name."""
     for call in calls:
         values = [each.value for each in call.keywords if each.arg == name]

@@ -72,22 +72,22 @@ def layer_calls(tree: ast.Module, resolve: Callable[[ast.expr], object]) -> Iter
 
 def _imported(nodes: list[ast.AST]) -> Mapping[str, str]:
     """The dotted names that imports anywhere in a file bind."""
-    found: dict[str, str] = {}
+    full_names: dict[str, str] = {}
     for node in nodes:
         if isinstance(node, ast.Import):
             for alias in node.names:
                 first = alias.name.partition(".")[0]
-                found[alias.asname or first] = alias.name if alias.asname else first
+                full_names[alias.asname or first] = alias.name if alias.asname else first
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             if node.names[0].name == "*" and public_name(f"{node.module}.*") == f"{LAYERS}.*":
-                found |= {name.rpartition(".")[2]: name for name in KERAS_LAYERS}
-            found |= {alias.asname or alias.name: f"{node.module}.{alias.name}" for alias in node.names}
+                full_names |= {name.rpartition(".")[2]: name for name in KERAS_LAYERS}
+            full_names |= {alias.asname or alias.name: f"{node.module}.{alias.name}" for alias in node.names}
     for node in nodes:  # `layers = keras.layers`
         if isinstance(node, ast.Assign) and isinstance(node.value, ast.Attribute):
-            dotted = _dotted(node.value, found)
+            dotted = _dotted(node.value, full_names)
             if public_name(dotted):
-                found |= {each.id: dotted for each in node.targets if isinstance(each, ast.Name)}
-    return found
+                full_names |= {each.id: dotted for each in node.targets if isinstance(each, ast.Name)}
+    return full_names
 
 
 def _dotted(node: ast.expr, names: Mapping[str, str]) -> str:

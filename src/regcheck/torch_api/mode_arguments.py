@@ -91,5 +91,5 @@ def _mode_arguments(
     values: dict[str, tuple[int | None, Any]] = {each.name: (None, each.default) for each in parameters}
     values |= {name: (at, value) for at, (name, value) in enumerate(zip(positional, args, strict=False))}
     values |= {name: (None, value) for name, value in kwargs.items()}
-    held = ((name, at, value) for name, (at, value) in values.items() if name in FLAGS)
-    return [_ModeArgument(name, at, value) for name, at, value in held if type(value) is bool]
+    flags = ((name, at, value) for name, (at, value) in values.items() if name in FLAGS)
+    return [_ModeArgument(name, at, value) for name, at, value in flags if type(value) is bool]

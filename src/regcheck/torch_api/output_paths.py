@@ -143,9 +143,9 @@ class OutputPaths:
             masks |= {op.id} if is_data and is_mask else set()
         return frozenset(masks)
 
-    def _is_read_by_a_layer(self, given: Op) -> bool:
+    def _is_read_by_a_layer(self, result: Op) -> bool:
         """Whether a layer reads an input otherwise than by a comparison."""
-        _, stopped = self.flow.ahead(given, lambda op: not (op.learned or op.site.function in COMPARISONS))
+        _, stopped = self.flow.ahead(result, lambda op: not (op.learned or op.site.function in COMPARISONS))
         return any(op.learned for op in stopped)
 
 

@@ -188,7 +188,7 @@ class _File:
     @cached_property
     def _changing(self) -> Mapping[str, list[ast.AST]]:
         """The statements and calls that may change a variable, by each name in what they change."""
-        found: dict[str, list[ast.AST]] = {}
+        by_name: dict[str, list[ast.AST]] = {}
         for node in walk(self.tree):
             if isinstance(node, ast.Global):
                 names = {*node.names}
@@ -205,8 +205,8 @@ class _File:
             else:
                 continue
             for name in names:
-                found.setdefault(name, []).append(node)
-        return found
+                by_name.setdefault(name, []).append(node)
+        return by_name
 
     def _stores(self, owner: ast.ClassDef | None, name: str) -> Iterator[tuple[ast.AST, ast.expr | None]]:
         """Whatever may change a variable: each node, with the value that it assigns (None: another change)."""
@@ -233,9 +233,9 @@ class _File:
                 if self._names(node.func.value, owner, own, name) and _changes(node.func.attr):
                     yield node, None
                 elif node.func.attr == "register_buffer" and owner is not None and self._class_of(node) in own:
-                    given = [*node.args, *[each.value for each in node.keywords]]
-                    if len(given) > 1 and isinstance(given[0], ast.Constant) and given[0].value == name:
-                        yield node, given[1]
+                    arguments = [*node.args, *[each.value for each in node.keywords]]
+                    if len(arguments) > 1 and isinstance(arguments[0], ast.Constant) and arguments[0].value == name:
+                        yield node, arguments[1]
             elif isinstance(node, ast.Call) and _sets_attribute(node, name):
                 yield node, None
 
@@ -334,21 +334,21 @@ def _expanded(node: ast.expr, function: Function | None, depth: int = 0) -> Iter
 
 def _assigned(function: Function, name: str) -> list[ast.expr | None]:
     """The values that a function assigns to a local name; None for one that is not an expression."""
-    found: list[ast.expr | None] = []
+    values: list[ast.expr | None] = []
     for node in _own_nodes(function):
         if isinstance(node, ast.Assign):
             for target in node.targets:
                 if isinstance(target, ast.Name) and target.id == name:
-                    found.append(node.value)
+                    values.append(node.value)
                 elif any(
                     isinstance(n, ast.Name) and n.id == name and isinstance(n.ctx, ast.Store) for n in walk(target)
                 ):
-                    found.append(None)
+                    values.append(None)
         elif isinstance(node, (ast.AnnAssign, ast.NamedExpr, ast.AugAssign, ast.For, ast.withitem)):
             bound: ast.expr | None = node.optional_vars if isinstance(node, ast.withitem) else node.target
             if bound is not None and any(isinstance(n, ast.Name) and n.id == name for n in walk(bound)):
-                found.append(node.value if isinstance(node, (ast.AnnAssign, ast.NamedExpr)) else None)
-    return found
+                values.append(node.value if isinstance(node, (ast.AnnAssign, ast.NamedExpr)) else None)
+    return values
 
 
 @lru_cache(maxsize=64)

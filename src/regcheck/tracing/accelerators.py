@@ -50,9 +50,9 @@ def states(module: Any) -> list[Tensor]:
     return [*module.get_rng_state_all()] if hasattr(module, "get_rng_state_all") else [module.get_rng_state()]
 
 
-def put_back(module: Any, kept: list[Tensor]) -> None:
+def put_back(module: Any, states: list[Tensor]) -> None:
     """Restore the states of the random streams of all devices."""
-    module.set_rng_state_all(kept) if hasattr(module, "set_rng_state_all") else module.set_rng_state(*kept)
+    module.set_rng_state_all(states) if hasattr(module, "set_rng_state_all") else module.set_rng_state(*states)
 
 
 def state(device: torch.device) -> Tensor:
@@ -62,7 +62,7 @@ def state(device: torch.device) -> Tensor:
     return stream
 
 
-def set_state(device: torch.device, kept: Tensor) -> None:
+def set_state(device: torch.device, state: Tensor) -> None:
     """Restore the state of one device's random stream."""
     module: Any = torch.get_device_module(device)
-    module.set_rng_state(kept, *[device] * hasattr(module, "set_rng_state_all"))
+    module.set_rng_state(state, *[device] * hasattr(module, "set_rng_state_all"))

@@ -165,8 +165,8 @@ def arguments_of(
     if name not in DROPPING:
         return None, KINDS.get(name) is Kind.RANDOM
     how = DROPPING[name]
-    rate, given = _argument(how.rate, args, kwargs), how.switch(kwargs)
-    training = True if given is None else _argument(given, args, kwargs)
+    rate, switch = _argument(how.rate, args, kwargs), how.switch(kwargs)
+    training = True if switch is None else _argument(switch, args, kwargs)
     rate = float(rate) if isinstance(rate, (int, float)) else None
     if not isinstance(training, (bool, int)):
         return rate, None

@@ -102,59 +102,61 @@ def _elements(tensor: Tensor) -> int:
     return count if type(count) is int else 0
 
 
-def _linear(given: list[Any], result: Tensor) -> int:
-    return result.numel() * int(given[0].shape[-1])
+def _linear(inputs: list[Any], result: Tensor) -> int:
+    return result.numel() * int(inputs[0].shape[-1])
 
 
-def _added(given: list[Any], result: Tensor) -> int:
-    return result.numel() * int(given[1].shape[-1])
+def _added(inputs: list[Any], result: Tensor) -> int:
+    return result.numel() * int(inputs[1].shape[-1])
 
 
-def _convolution(given: list[Any], result: Tensor) -> int:
-    return int(result.numel() * given[1][0].numel())
+def _convolution(inputs: list[Any], result: Tensor) -> int:
+    return int(result.numel() * inputs[1][0].numel())
 
 
-def _transposed(given: list[Any], result: Tensor) -> int:
-    return int(given[0].numel() * given[1][0].numel())
+def _transposed(inputs: list[Any], result: Tensor) -> int:
+    return int(inputs[0].numel() * inputs[1][0].numel())
 
 
-def _any_convolution(given: list[Any], result: Tensor) -> int:
-    return (_transposed if given[6] is True else _convolution)(given, result)
+def _any_convolution(inputs: list[Any], result: Tensor) -> int:
+    return (_transposed if inputs[6] is True else _convolution)(inputs, result)
 
 
-def _bilinear(given: list[Any], result: Tensor) -> int:
-    return int(result.numel() * given[2][0].numel())
+def _bilinear(inputs: list[Any], result: Tensor) -> int:
+    return int(result.numel() * inputs[2][0].numel())
 
 
-def _einsum(given: list[Any], result: Tensor) -> int:
-    equation = str(given[0]).replace(" ", "")
+def _einsum(inputs: list[Any], result: Tensor) -> int:
+    equation = str(inputs[0]).replace(" ", "")
     named, _, out = equation.partition("->")
     sizes: dict[str, int] = {}
-    for letters, operand in zip(named.split(","), tensors_in(given[1:]), strict=True):
+    for letters, operand in zip(named.split(","), tensors_in(inputs[1:]), strict=True):
         before, dots, after = letters.partition("...")
         sizes |= dict(zip(before, operand.shape, strict=False))
         sizes |= dict(zip(reversed(after), reversed(operand.shape), strict=False)) if dots else {}
-    kept = set(out.replace("...", "")) if "->" in equation else {each for each in sizes if named.count(each) == 1}
-    return result.numel() * math.prod(size for letter, size in sizes.items() if letter not in kept)
+    output_axes = (
+        set(out.replace("...", "")) if "->" in equation else {each for each in sizes if named.count(each) == 1}
+    )
+    return result.numel() * math.prod(size for letter, size in sizes.items() if letter not in output_axes)
 
 
-def _attention(given: list[Any], result: Tensor) -> int:
-    return int((given[0].numel() + result.numel()) * given[1].shape[-2])
+def _attention(inputs: list[Any], result: Tensor) -> int:
+    return int((inputs[0].numel() + result.numel()) * inputs[1].shape[-2])
 
 
-def _heads(given: list[Any], result: Any) -> int:
-    query, key, value = given[:3]
+def _heads(inputs: list[Any], result: Any) -> int:
+    query, key, value = inputs[:3]
     projected = (2 * query.numel() + key.numel() + value.numel()) * query.shape[-1]
     return int(projected + 2 * query.numel() * key.shape[0])
 
 
-def _recurrent(given: list[Any], result: Any) -> int:
-    weights = next(each for each in given if isinstance(each, list))
-    return _rows(given[0]) * int(sum(each.numel() for each in weights if each.dim() == 2))
+def _recurrent(inputs: list[Any], result: Any) -> int:
+    weights = next(each for each in inputs if isinstance(each, list))
+    return _rows(inputs[0]) * int(sum(each.numel() for each in weights if each.dim() == 2))
 
 
-def _cell(given: list[Any], result: Any) -> int:
-    return _rows(given[0]) * int(given[2].numel() + given[3].numel())
+def _cell(inputs: list[Any], result: Any) -> int:
+    return _rows(inputs[0]) * int(inputs[2].numel() + inputs[3].numel())
 
 
 def _rows(values: Tensor) -> int:

@@ -81,15 +81,15 @@ class Scope:
 
 def places_of(model: nn.Module) -> Mapping[int, Place]:
     """The line that constructs each Keras layer of a model, by the layer's id, without layers of an uncertain line."""
-    known = _places.get(model)
-    if known is None:
-        known = _places[model] = {}
+    places = _places.get(model)
+    if places is None:
+        places = _places[model] = {}
         scopes = [scope for path in _files() for scope in _scopes(path, text_of(path))]
         for _, part in named_parts(model):
             if is_layer(part) and not _public_name(part):
                 below = [each for each in getattr(part, "layers", ()) if _public_name(each)]
-                known |= _placed(below, scopes)
-    return known
+                places |= _placed(below, scopes)
+    return places
 
 
 def _files() -> Iterator[str]:
@@ -118,8 +118,8 @@ def _placed(layers: Sequence[Any], scopes: Iterable[Scope]) -> dict[int, Place]:
     follow = {each: after for scope in scopes for each, after in scope.follow.items()}
     first = {each for scope in scopes for each in scope.fragment.first}
     last = {each for scope in scopes for each in scope.fragment.last}
-    found = _aligned(candidates, follow, first, last) or _aligned(candidates, follow, follow, follow) or candidates
-    places = ({each.place for each in those} for those in found)
+    aligned = _aligned(candidates, follow, first, last) or _aligned(candidates, follow, follow, follow) or candidates
+    places = ({each.place for each in those} for those in aligned)
     return {id(layer): next(iter(those)) for layer, those in zip(layers, places, strict=True) if len(those) == 1}
 
 
@@ -164,13 +164,13 @@ def _scopes(path: str, text: str) -> tuple[Scope, ...]:
     count = Counter(each.name for each in functions)
     by_name = {each.name: each for each in functions if count[each.name] == 1}
     bodies = [tree.body, *(each.body for each in functions)]
-    found = []
+    scopes = []
     for body in bodies if names else ():
         reading = _Reading(path, names, by_name)
         fragment = reading.sequence(body)
         if reading.follow:
-            found.append(Scope(fragment, reading.follow))
-    return tuple(found)
+            scopes.append(Scope(fragment, reading.follow))
+    return tuple(scopes)
 
 
 class _Reading:
@@ -235,7 +235,7 @@ class _Reading:
     def _call(self, node: ast.Call) -> Fragment:
         if node in self._names:
             place, layer = Place(self._path, node.lineno, node.col_offset + 1), self._names[node]
-            construction = Construction(place, layer, *_given(node, layer))
+            construction = Construction(place, layer, *_arguments_of(node, layer))
             self.follow[construction] = set()
             return Fragment([construction], [construction], optional=False)
         before = self.sequence([*node.args, *(each.value for each in node.keywords)])
@@ -263,14 +263,14 @@ def _raises(body: Sequence[ast.stmt]) -> bool:
     return bool(body) and isinstance(body[-1], ast.Raise)
 
 
-def _given(call: ast.Call, layer: str) -> tuple[dict[str, Any], bool]:
+def _arguments_of(call: ast.Call, layer: str) -> tuple[dict[str, Any], bool]:
     """The literal arguments of a call by name, and whether it may set a name."""
     arguments = sorted(KERAS_LAYERS[layer].arguments.values())
     positional = takewhile(lambda each: not isinstance(each, ast.Starred), call.args)
-    given = [(argument.name, value) for argument, value in zip(arguments, positional, strict=False)]
-    given += [(each.arg, each.value) for each in call.keywords if each.arg]
+    pairs = [(argument.name, value) for argument, value in zip(arguments, positional, strict=False)]
+    pairs += [(each.arg, each.value) for each in call.keywords if each.arg]
     literals = {}
-    for name, value in given:
+    for name, value in pairs:
         with suppress(ValueError, TypeError, SyntaxError):
             literals[name] = ast.literal_eval(value)
     return literals, any(each.arg in (None, "name") for each in call.keywords)

@@ -40,10 +40,12 @@ def _arguments(train: Any) -> tuple[bool, ...] | None:
         signature = inspect.signature(train)
     except (TypeError, ValueError):
         return ()
-    given = [each for each in signature.parameters.values() if each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)]
-    required = [each for each in given if each.default is each.empty]
+    parameters = [
+        each for each in signature.parameters.values() if each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)
+    ]
+    required = [each for each in parameters if each.default is each.empty]
     if len(required) > 1 or any(each.kind is each.KEYWORD_ONLY for each in required):
         return None
     if required:
         return (True,)
-    return () if not given or isinstance(given[0].default, bool) else None
+    return () if not parameters or isinstance(parameters[0].default, bool) else None

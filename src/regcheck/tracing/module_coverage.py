@@ -91,16 +91,16 @@ def unfollowed(
     modules = dict(named_parts(model))
     reported = {each.subject for each in traced.not_checked}
     what = "pass inputs: audit(model, x)" if traced.inputs is None else "audit it before it is scripted or traced"
-    judged = _judged(modules, traced)
+    covered = _recorded_layers(modules, traced)
     for path in sorted(_opaque_paths(traced) & modules.keys()):
         subject = f"{traced.graph.subject}.{path}".rstrip(".")
-        draws = dict(_draws_in(modules[path], judged))
+        draws = dict(_draws_in(modules[path], covered))
         if draws and subject not in reported:
             reported.add(subject)
             yield NotChecked(subject, f"cannot be traced, and contains {', '.join(sorted(draws.values()))}", what)
     if seen.modules and not seen.traced and traced.graph.subject not in reported:
         yield NotChecked(traced.graph.subject, "none of its modules could be traced", what)
-    yield from _never_called(modules, traced, seen, judged | {*apart})
+    yield from _never_called(modules, traced, seen, covered | {*apart})
 
 
 def _is_opaque(path: str, modules: Mapping[str, nn.Module]) -> bool:
@@ -109,14 +109,14 @@ def _is_opaque(path: str, modules: Mapping[str, nn.Module]) -> bool:
     return isinstance(modules[path], torch.jit.ScriptModule) and not any(map(is_interpretable, reversed(within)))
 
 
-def _judged(modules: Mapping[str, nn.Module], traced: TraceResult) -> set[int]:
+def _recorded_layers(modules: Mapping[str, nn.Module], traced: TraceResult) -> set[int]:
     """The ids of the layers whose calls were recorded."""
     ran = frozenset[str]().union(*traced.ran.values()) & modules.keys() if traced.inputs is not None else ()
     return {id(modules[path]) for path in ran if not _is_opaque(path, modules)}
 
 
 def _never_called(
-    modules: Mapping[str, nn.Module], traced: TraceResult, seen: Coverage, judged: set[int]
+    modules: Mapping[str, nn.Module], traced: TraceResult, seen: Coverage, covered: set[int]
 ) -> Iterator[NotChecked]:
     """One entry for uncalled modules that a rule could report; a single unused layer is none."""
     never, ops = {*seen.never_called}, [*traced.graph.train, *traced.graph.eval]
@@ -124,12 +124,12 @@ def _never_called(
     draws_by_path: dict[str, dict[str, None]] = {}
     for path in seen.never_called:
         module = modules[path]
-        if not never.isdisjoint(_above(path)) or (layer_of(module) and not module._modules) or id(module) in judged:
+        if not never.isdisjoint(_above(path)) or (layer_of(module) and not module._modules) or id(module) in covered:
             continue
         if any(_ran_here(each, places) for each in module.modules()):  # the program calls forward directly
             continue
-        draws = dict.fromkeys(name for _, name in _draws_in(module, judged))
-        unseen = (each for each in module.modules() if id(each) not in judged)
+        draws = dict.fromkeys(name for _, name in _draws_in(module, covered))
+        unseen = (each for each in module.modules() if id(each) not in covered)
         draws |= dict.fromkeys(name for each in unseen for name in _functions_named_by(type(each)))
         if draws:
             draws_by_path[path] = draws

@@ -172,7 +172,7 @@ class _NodeReader:
         graph = Graph(Path(self._path).name, Flow(Mode.TRAIN, {}), flow)
         return OnnxGraph(self._model, self._folder, graph, self._nodes, self._count, tuple(self._missed.values()))
 
-    def _read(self, graph: Any, scope: _VisibleNames, given: tuple[str, ...] = ()) -> list[str]:
+    def _read(self, graph: Any, scope: _VisibleNames, names: tuple[str, ...] = ()) -> list[str]:
         """Read a graph, or a subgraph with these ops as inputs; returns the ids of the ops that are its outputs."""
         for tensor in graph.initializer:
             self._hold(scope, tensor.name, tensor, list(tensor.dims))
@@ -180,9 +180,9 @@ class _NodeReader:
             self._add(scope, sparse.values.name, Op(self._id("weights"), Kind.PARAMETER, Site("", "parameter")), True)
         for each in graph.input:
             if each.name not in {tensor.name for tensor in graph.initializer}:
-                kind = Kind.OTHER if given else Kind.INPUT
+                kind = Kind.OTHER if names else Kind.INPUT
                 shape = self._shapes.get(each.name)
-                op = Op(self._id("input"), kind, Site("", "input"), inputs=given, shape=shape, mode=Mode.EVAL)
+                op = Op(self._id("input"), kind, Site("", "input"), inputs=names, shape=shape, mode=Mode.EVAL)
                 self._add(scope, each.name, op)
         for node in graph.node:
             self._count += 1

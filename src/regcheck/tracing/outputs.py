@@ -137,7 +137,7 @@ class _ResultWalk:
         if computes_later(value):
             what = "a module" if isinstance(value, nn.Module) else "a function"
             self.unfollowed.append(f"forward returns {what} (`{name}`), and calls of it were not recorded")
-        return dict(_held(value)) if isinstance(value, _FUNCTIONS) else value
+        return dict(_references(value)) if isinstance(value, _FUNCTIONS) else value
 
     def _awaited(self, name: str, future: Any) -> Any:
         """The result of a future."""
@@ -170,10 +170,10 @@ def computes_later(value: Any, depth: int = 0) -> bool:
         return True
     if not isinstance(value, _FUNCTIONS) or depth > _DEEPEST:
         return False
-    return any(isinstance(each, torch.Tensor) or computes_later(each, depth + 1) for _, each in _held(value))
+    return any(isinstance(each, torch.Tensor) or computes_later(each, depth + 1) for _, each in _references(value))
 
 
-def _held(function: Any) -> Iterator[tuple[str, Any]]:
+def _references(function: Any) -> Iterator[tuple[str, Any]]:
     """The values that a function refers to, by name: its bound object, bound arguments and closure variables."""
     if isinstance(function, functools.partial):
         yield "function", function.func
@@ -181,7 +181,7 @@ def _held(function: Any) -> Iterator[tuple[str, Any]]:
         yield from function.keywords.items()
     elif isinstance(function, MethodType):
         yield "self", function.__self__
-        yield from _held(function.__func__)
+        yield from _references(function.__func__)
     elif isinstance(function, FunctionType):
         for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
             with suppress(ValueError):  # a cell may be empty

@@ -234,13 +234,13 @@ class Recorder(TorchCallInterceptor):
         name = name_of(func)
         if name in SILENT:
             return func(*args, **kwargs)
-        given = tensors_in((args, kwargs))
-        if self._lazy and any(nn.parameter.is_lazy(tensor) for tensor in given):
+        tensors = tensors_in((args, kwargs))
+        if self._lazy and any(nn.parameter.is_lazy(tensor) for tensor in tensors):
             return func(*args, **kwargs)
         if func is torch.Tensor.add_ and self._counts_batches(args[0]):
             return func(*args, **kwargs)
         with torch._C.DisableTorchFunctionSubclass():
-            versions = versions_of(given)
+            versions = versions_of(tensors)
             inputs = self._inputs(name, args, kwargs)
             site, drawing = self.running.site(name) if is_placed(name) else None, draws(name)
             if drawing:
@@ -249,15 +249,15 @@ class Recorder(TorchCallInterceptor):
         with torch._C.DisableTorchFunctionSubclass():
             self.meter.count(name, args, kwargs, result)
             drew = drawing and self._stream.moved()
-            made = tensors_in(result)
-            changed = written(func, name, kwargs, given, versions)
-            if not made and not changed and name != "backward":
-                nodes = [self._node_of(each) for each in given]
+            new_tensors = tensors_in(result)
+            changed = written(func, name, kwargs, tensors, versions)
+            if not new_tensors and not changed and name != "backward":
+                nodes = [self._node_of(each) for each in tensors]
                 self._left.note(result, nodes)
                 if name in _ESCAPES:
                     self._escaped |= dict.fromkeys(nodes)
                 return result
-            if isinstance(result, torch.Tensor) and not changed and any(result is each for each in given):
+            if isinstance(result, torch.Tensor) and not changed and any(result is each for each in tensors):
                 if name not in DROPPING or isinstance(result, nn.Parameter):
                     self._returns_input |= name in DROPPING
                     return result
@@ -270,7 +270,7 @@ class Recorder(TorchCallInterceptor):
             if name in DROPPING and self.running.returns_to_code:
                 if not arguments_by_name(func, name, args, kwargs).get("inplace") and not changed:
                     self._dropped.append(node)
-            elif name in PRODUCTS and len(given) > 1:
+            elif name in PRODUCTS and len(tensors) > 1:
                 self._note_product(node, name)
             if site is not None and node.meta[META].active:
                 node.meta[META].traced_by = tracer_of(self.running.innermost, func, name)
@@ -292,16 +292,18 @@ class Recorder(TorchCallInterceptor):
 
     def _inputs(self, name: str, args: Any, kwargs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """The arguments of a call as nodes, without those that it only writes to."""
-        given = tuple([self._argument(each) for each in (args[1:] if name in ("copy", "set_data") else args)])
+        inputs = tuple([self._argument(each) for each in (args[1:] if name in ("copy", "set_data") else args)])
         if name == "grad":
-            given += tuple(self._differentiated)
+            inputs += tuple(self._differentiated)
         elif name in _FROM_DATA:
-            given += tuple(self._escaped)
-        return given, {key: self._argument(each) for key, each in kwargs.items() if key != "out"}
+            inputs += tuple(self._escaped)
+        return inputs, {key: self._argument(each) for key, each in kwargs.items() if key != "out"}
 
-    def _node(self, kind: str, target: Any, name: str, given: tuple[Any, ...], named: dict[str, Any]) -> fx.Node:
+    def _node(self, kind: str, target: Any, name: str, positional: tuple[Any, ...], named: dict[str, Any]) -> fx.Node:
         node = self.graph.create_node(kind, target, name=name)
-        node.args = given  # as an argument of create_node they would be searched for symbolic numbers, which is slow
+        node.args = (
+            positional  # as an argument of create_node they would be searched for symbolic numbers, which is slow
+        )
         if named:
             node.kwargs = named
         return node
@@ -434,22 +436,22 @@ class Recorder(TorchCallInterceptor):
         node = self.graph.create_node("get_attr", name, name=name)
         self._identity.bind_old(tensor, self._note(node, tensor, name, kind))
 
-    def _opaque(self, tensor: torch.Tensor, *known: fx.Node) -> fx.Node:
+    def _opaque(self, tensor: torch.Tensor, *nodes: fx.Node) -> fx.Node:
         """An unrecorded op: of another thread, a scripted function, or NumPy."""
         drew = self._stream.moved()
-        node = self._derived("opaque", Kind.OPAQUE, tensor, self._anything(*known))
+        node = self._derived("opaque", Kind.OPAQUE, tensor, self._anything(*nodes))
         node.meta[META].site = self.running.site("opaque")
         node.meta[META].active = drew
         self._drew_unseen |= drew
         return node
 
-    def _anything(self, *known: fx.Node) -> tuple[fx.Node, ...]:
+    def _anything(self, *nodes: fx.Node) -> tuple[fx.Node, ...]:
         """The possible inputs of an unrecorded op: the known ones, and the results so far that no op uses."""
         ends = [each for each in self.graph.nodes if not each.users and each.op != "get_attr"]
-        return tuple(dict.fromkeys((*known, *self._escaped, *ends)))
+        return tuple(dict.fromkeys((*nodes, *self._escaped, *ends)))
 
-    def _derived(self, name: str, kind: Kind, tensor: torch.Tensor, given: tuple[fx.Node, ...]) -> fx.Node:
-        node = self._node("call_function", unrecorded, name, given, {})
+    def _derived(self, name: str, kind: Kind, tensor: torch.Tensor, inputs: tuple[fx.Node, ...]) -> fx.Node:
+        node = self._node("call_function", unrecorded, name, inputs, {})
         node.meta[META] = CallMetadata(name, self._site(name), kind=kind, shape=shape_of(tensor))
         return node
 
@@ -469,8 +471,8 @@ class Recorder(TorchCallInterceptor):
         return keep_name_at(text_of(place.path), place.line, place.column)
 
     def finish(self, result: Outputs, drew_elsewhere: bool) -> Recording:
-        found = [(each.name, self._node_of_output(each)) for each in result.values]
-        outputs = tuple((name, node) for name, node in found if node is not None)
+        pairs = [(each.name, self._node_of_output(each)) for each in result.values]
+        outputs = tuple((name, node) for name, node in pairs if node is not None)
         drew_elsewhere |= self._drew_unseen | self._stream.moved()
         self.graph.output(tuple(node for _, node in outputs))
         for node in self._left.nodes:
@@ -504,11 +506,11 @@ class Recorder(TorchCallInterceptor):
         while not isinstance(base, torch.Tensor) and getattr(base, "base", None) is not None:
             base = base.base  # an array over a tensor's memory refers to the tensor
         origins = (self._node_of(base),) if isinstance(base, torch.Tensor) else self._left.origins_of(output.source)
-        given = tuple(each for each in origins if each is not None)
-        kind = Kind.IDENTITY if len(given) == 1 else Kind.CONCAT
-        if given != origins:
-            given, kind = self._left.nodes, Kind.OTHER
-        return self._derived("left", kind, output.tensor, given) if given else None
+        nodes = tuple(each for each in origins if each is not None)
+        kind = Kind.IDENTITY if len(nodes) == 1 else Kind.CONCAT
+        if nodes != origins:
+            nodes, kind = self._left.nodes, Kind.OTHER
+        return self._derived("left", kind, output.tensor, nodes) if nodes else None
 
 
 def unrecorded(*tensors: Any) -> Any:

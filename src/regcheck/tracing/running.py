@@ -60,9 +60,9 @@ class ModuleStack:
 
     def note(self, module: nn.Module) -> None:
         """Note that a module runs, if it is registered."""
-        known = self._paths.get(id(module))
-        if known is not None:
-            self.ran.add(known)
+        path = self._paths.get(id(module))
+        if path is not None:
+            self.ran.add(path)
 
     def leave(self, module: nn.Module) -> None:
         """Pop `module`, and the modules above it that an error left on the stack."""
@@ -71,9 +71,9 @@ class ModuleStack:
 
     def path_of(self, module: nn.Module) -> str:
         """The module's path in the model; an unregistered module gets the path of the module that runs it."""
-        known = self._paths.get(id(module))
-        if known is not None:
-            return known
+        path = self._paths.get(id(module))
+        if path is not None:
+            return path
         above = next((self._paths[id(each)] for each in reversed(self._stack) if id(each) in self._paths), "")
         return f"{above}.<{type(module).__name__}>".removeprefix(".")
 
@@ -92,10 +92,10 @@ class ModuleStack:
         """The torch.nn layer that is running, or an empty string inside the user's own `forward`."""
         if not self._stack:
             return ""
-        known = self._layers.get(type(self._stack[-1]))
-        if known is None:
-            known = self._layers[type(self._stack[-1])] = layer_of(self._stack[-1])
-        return known
+        layer = self._layers.get(type(self._stack[-1]))
+        if layer is None:
+            layer = self._layers[type(self._stack[-1])] = layer_of(self._stack[-1])
+        return layer
 
     @property
     def returns_to_code(self) -> bool:

@@ -55,15 +55,15 @@ class Block:
 class _Programs:
     """The compiled graph of each script module; None where it cannot be interpreted."""
 
-    known: Any = field(default_factory=WeakIdKeyDictionary)
+    programs: Any = field(default_factory=WeakIdKeyDictionary)
 
     def of(self, module: torch.jit.ScriptModule) -> Block | None:
-        if module not in self.known:
+        if module not in self.programs:
             try:
-                self.known[module] = _program(module._c._get_method("forward").graph)
+                self.programs[module] = _program(module._c._get_method("forward").graph)
             except (AttributeError, RuntimeError):
-                self.known[module] = None
-        program: Block | None = self.known[module]
+                self.programs[module] = None
+        program: Block | None = self.programs[module]
         return program
 
 
@@ -116,21 +116,21 @@ def _forward(module: nn.Module, note_part: Callable[[nn.Module], None], *args: A
     program = _programs.of(module)
     assert program is not None
     method: Any = module._c._get_method("forward")
-    given = list(args)
+    arguments = list(args)
     for argument in method.schema.arguments[1 + len(args) :]:
         if argument.name in kwargs:
-            given.append(kwargs[argument.name])
+            arguments.append(kwargs[argument.name])
         elif argument.has_default_value():
-            given.append(argument.default_value)
+            arguments.append(argument.default_value)
         else:
             raise TypeError(f"forward() is missing its argument {argument.name!r}")
-    (result,) = _run(program, {}, [module, *given], note_part)
+    (result,) = _run(program, {}, [module, *arguments], note_part)
     return result
 
 
-def _run(block: Block, values: Values, given: Sequence[Any], note_part: Callable[[nn.Module], None]) -> list[Any]:
+def _run(block: Block, values: Values, arguments: Sequence[Any], note_part: Callable[[nn.Module], None]) -> list[Any]:
     """Run a block in the values around it, and return its outputs."""
-    values.update(zip(block.inputs, given, strict=True))
+    values.update(zip(block.inputs, arguments, strict=True))
     for step in block.steps:
         inputs = [values[name] for name in step.inputs]
         if step.kind == "prim::If":
@@ -230,11 +230,11 @@ def _formatted(template: str, *values: Any) -> str:
     return "".join(text for pair in zip(parts, texts, strict=False) for text in pair)
 
 
-def _dict(*given: Any) -> dict[Any, Any]:
-    return dict(zip(given[::2], given[1::2], strict=True))
+def _dict(*items: Any) -> dict[Any, Any]:
+    return dict(zip(items[::2], items[1::2], strict=True))
 
 
-def _nothing(*given: Any) -> None:
+def _nothing(*values: Any) -> None:
     return None
 
 
@@ -247,15 +247,15 @@ _OPERATORS = frozenset(
 _PYTHON: Mapping[str, Callable[..., Any]] = {
     "prim::If": _nothing,
     "prim::Loop": _nothing,
-    "prim::ListConstruct": lambda *given: [*given],
-    "prim::TupleConstruct": lambda *given: given,
+    "prim::ListConstruct": lambda *items: [*items],
+    "prim::TupleConstruct": lambda *items: items,
     "prim::DictConstruct": _dict,
-    "prim::ListUnpack": lambda given: given,
-    "prim::TupleUnpack": lambda given: given,
+    "prim::ListUnpack": lambda value: value,
+    "prim::TupleUnpack": lambda value: value,
     "prim::TupleIndex": operator.getitem,
     "prim::NumToTensor": torch.tensor,
-    "prim::unchecked_cast": lambda given: given,
-    "prim::unchecked_unwrap_optional": lambda given: given,
+    "prim::unchecked_cast": lambda value: value,
+    "prim::unchecked_unwrap_optional": lambda value: value,
     "prim::Uninitialized": _nothing,
     "prim::Enter": lambda context: context.__enter__(),
     "prim::Exit": lambda context, *error: context.__exit__(None, None, None),
@@ -273,8 +273,8 @@ _PYTHON: Mapping[str, Callable[..., Any]] = {
     "aten::insert": lambda values, place, value: values.insert(place, value),
     "aten::len": len,
     "aten::keys": list,
-    "aten::values": lambda given: [*given.values()],
-    "aten::items": lambda given: [*given.items()],
+    "aten::values": lambda mapping: [*mapping.values()],
+    "aten::items": lambda mapping: [*mapping.items()],
     "aten::Int": int,
     "aten::Float": float,
     "aten::Bool": bool,

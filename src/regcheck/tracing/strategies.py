@@ -71,14 +71,14 @@ Run = Callable[[Mode, Inputs], Recording | CannotTrace]
 def trace_model(
     model: nn.Module,
     subject: str,
-    given: Inputs | None,
+    given_inputs: Inputs | None,
     locate: Locate | None = None,
     wholeness: Wholeness = Wholeness.WHOLE,
     reason_not_run: str = "",
     limit: float = math.inf,
     sources: InputSources = lambda model: (),
 ) -> TraceResult:
-    """Trace `model` in both modes; without `given` inputs, on those that the `sources` answer, or on guesses.
+    """Trace `model` in both modes; without `given_inputs` inputs, on those that the `sources` answer, or on guesses.
 
     Runs forwards of `model` itself and changes its modes: pass a copy. A `reason_not_run` limits it to fake copies.
     `limit` bounds the operations of a forward.
@@ -87,13 +87,13 @@ def trace_model(
         TooMuchWork: a forward takes more.
         CannotTrace: no way of tracing works; the message says why each failed.
     """
-    answers = () if given else sources(model)
-    given = given or decided(answers)
+    answers = () if given_inputs else sources(model)
+    given_inputs = given_inputs or decided(answers)
     run = partial(_recorded_fake, model, locate) if reason_not_run else partial(_recorded, model, locate, limit)
-    screen = None if reason_not_run or given else partial(_recorded_fake, model, locate)
-    tried = [*_tried(run, [given] if given else candidates(model, answers), screen)]
-    if given and any(len(_recordings(outcomes)) == 1 for _, outcomes in tried):
-        tried += _tried(run, with_another_sample(given), screen)
+    screen = None if reason_not_run or given_inputs else partial(_recorded_fake, model, locate)
+    tried = [*_tried(run, [given_inputs] if given_inputs else candidates(model, answers), screen)]
+    if given_inputs and any(len(_recordings(outcomes)) == 1 for _, outcomes in tried):
+        tried += _tried(run, with_another_sample(given_inputs), screen)
     inputs, outcomes = max(tried, key=lambda each: len(_recordings(each[1])), default=(None, Outcomes()))
     recordings = _recordings(outcomes)
     if inputs is None or not recordings:
@@ -101,9 +101,9 @@ def trace_model(
         error = evaluation if isinstance(evaluation, CannotTrace) else None
         if error is not None and not reason_not_run and _is_short_of_memory(error):
             return trace_model(
-                model, subject, given, locate, wholeness, "its forward ran out of memory", sources=sources
+                model, subject, given_inputs, locate, wholeness, "its forward ran out of memory", sources=sources
             )
-        return _without_inputs(model, subject, given, locate, wholeness, reason_not_run, error)
+        return _without_inputs(model, subject, given_inputs, locate, wholeness, reason_not_run, error)
     flows: dict[Mode, Flow] = {}
     blocks: Blocks = {}
     missed: list[NotChecked] = []
@@ -240,7 +240,7 @@ def _is_short_of_memory(error: CannotTrace) -> bool:
 def _without_inputs(
     model: nn.Module,
     subject: str,
-    given: Inputs | None,
+    given_inputs: Inputs | None,
     locate: Locate | None,
     wholeness: Wholeness,
     reason_not_run: str,
@@ -249,7 +249,7 @@ def _without_inputs(
     """The graph from torch.fx; `error` is the failure on the first inputs tried."""
     failure, failed_at = "no inputs could be guessed", error.place if error else None
     if error is not None:
-        inputs = "the inputs given" if given else "guessed inputs"
+        inputs = "the inputs given" if given_inputs else "guessed inputs"
         failure = f"on {inputs}{', as fake tensors,' if reason_not_run else ''} {error}"
     if is_layer(model):  # Keras asks tensors for their values before any layer runs
         raise CannotTrace(failure, failed_at)
@@ -267,17 +267,17 @@ def _without_inputs(
     )
     recorded: Outcomes = {Mode.TRAIN: train.recording, Mode.EVAL: evaluation.recording}
     missed = [*_unfollowed(subject, model, recorded)]
-    if given and error:
-        apart = elsewhere(model, given)
+    if given_inputs and error:
+        apart = elsewhere(model, given_inputs)
         what = f"move the inputs to the model's device: {apart}" if apart else "pass inputs that the model accepts"
         reason = f"{failure}; it was traced without inputs instead, and nothing was measured"
         missed.append(_entry(subject, reason, what, error.place))
     for path, stop in {**train.opaque, **evaluation.opaque}.items():
-        if not (given and stop.place is not None and stop.place == failed_at):  # not the same error again
+        if not (given_inputs and stop.place is not None and stop.place == failed_at):  # not the same error again
             reason = f"{stop}; the modules that it calls were traced on their own"
             missed.append(_entry(f"{subject}.{path}".rstrip("."), reason, "pass inputs: audit(model, x)", stop.place))
     unmeasurable = reason_not_run or (
-        "forward raises on the inputs given" if given else "there are no inputs to run the model on"
+        "forward raises on the inputs given" if given_inputs else "there are no inputs to run the model on"
     )
     ran = {mode: each.ran for mode, each in recorded.items() if isinstance(each, Recording)}
     blocks = blocks_of(train.recording.graph, Mode.TRAIN) | blocks_of(evaluation.recording.graph, Mode.EVAL)

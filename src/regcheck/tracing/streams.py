@@ -142,8 +142,8 @@ def _generators_of(model: nn.Module) -> list[Any]:
     files = {type(each).__module__: sys.modules.get(type(each).__module__) for each in modules}
     holders = [vars(each) for each in modules]
     holders += [vars(each) for each in files.values() if is_user_code(getattr(each, "__file__", None) or "<frozen ")]
-    found = {id(value): value for each in holders for value in [*each.values()] if isinstance(value, kinds)}
-    return [each for each in found.values() if not isinstance(each, random.SystemRandom)]
+    generators = {id(value): value for each in holders for value in [*each.values()] if isinstance(value, kinds)}
+    return [each for each in generators.values() if not isinstance(each, random.SystemRandom)]
 
 
 def _generator_state(generator: Any) -> Any:

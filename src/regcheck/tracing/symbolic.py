@@ -133,13 +133,13 @@ class LeafyTracer(fx.Tracer):
     def _is_registered(self, module: nn.Module) -> bool:
         return self.submodule_paths is not None and module in self.submodule_paths
 
-    def _stopped(self, module: nn.Module, error: BaseException, given: list[fx.Proxy], before: int) -> fx.Proxy:
+    def _stopped(self, module: nn.Module, error: BaseException, inputs: list[fx.Proxy], before: int) -> fx.Proxy:
         """The opaque op of a module whose forward cannot be traced to the end."""
         path = self.path_of_module(module)
         self.opaque.setdefault(path, CannotFollow(error))
         loose = [fx.Proxy(node, self) for node in list(self.graph.nodes)[before:] if not node.users]
         parts = [proxy for part in self._parts(module) for proxy in _proxies_in(part)]
-        return self.create_proxy("call_module", path, (*given, *loose, *parts), {})
+        return self.create_proxy("call_module", path, (*inputs, *loose, *parts), {})
 
     def _parts(self, module: nn.Module) -> Iterator[Any]:
         """The results of the submodules not entered yet, each called on its own."""

@@ -56,11 +56,11 @@ def uncalled_dropouts(
     for path in never:
         if path and _rate(modules[path]):
             candidates.setdefault(_registered(path, modules), path)
-    found = {each: path for each, path in candidates.items() if _all_else_ran(each, modules, never)}
-    if not found:
+    uncalled = {each: path for each, path in candidates.items() if _all_else_ran(each, modules, never)}
+    if not uncalled:
         return ()
     sources = _Sources(model, files_around)
-    return tuple(op for each, path in found.items() if (op := sources.op_of(each, path, modules)) is not None)
+    return tuple(op for each, path in uncalled.items() if (op := sources.op_of(each, path, modules)) is not None)
 
 
 def _registered(path: str, modules: Mapping[str, nn.Module]) -> str:
@@ -131,15 +131,15 @@ class _Sources:
 
     def _statements(self, cls: type) -> Iterator[tuple[str, ClassReads]]:
         """The class statements of a class and of those that it derives from; none if one of them cannot be read."""
-        found = []
+        statements = []
         for base in _own_bases(cls):
             file = _file_of(base) or ""
             reads = self._reads.get(file, FileReads())
             own = [each for each in reads.classes if each.name == base.__name__ and _is_at(base, each)]
             if not own:
                 return
-            found.append((file, own[0]))
-        yield from found
+            statements.append((file, own[0]))
+        yield from statements
 
 
 def _own_bases(cls: type) -> Iterator[type]:

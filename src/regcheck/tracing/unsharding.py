@@ -132,17 +132,17 @@ class _Unsharder(Copier):
 
 def _flattened_parameters(model: nn.Module) -> dict[int, dict[str, tuple[torch.Tensor, torch.Size]]]:
     """The parameters that FSDP has flattened: by module's id and name, the flat tensor and the whole's shape."""
-    found: dict[int, dict[str, tuple[torch.Tensor, torch.Size]]] = {}
+    parameters: dict[int, dict[str, tuple[torch.Tensor, torch.Size]]] = {}
     for wrapper in model.modules():
         flat = getattr(getattr(wrapper, "_handle", None), "flat_param", None)
         if flat is None:
             continue
         for info, shape in zip(flat._param_infos, flat._shapes, strict=True):
-            found.setdefault(id(info.module), {})[info.param_name] = flat, shape
+            parameters.setdefault(id(info.module), {})[info.param_name] = flat, shape
         for info in flat._shared_param_infos:
-            first = found[id(info.prim_module)][info.prim_param_name]
-            found.setdefault(id(info.module), {})[info.param_name] = first
-    return found
+            first = parameters[id(info.prim_module)][info.prim_param_name]
+            parameters.setdefault(id(info.module), {})[info.param_name] = first
+    return parameters
 
 
 def _class_before(kind: type) -> type:

@@ -134,8 +134,8 @@ def _sharding_group(model: nn.Module) -> Any:
     for each in model.modules():
         state = each._get_fsdp_state() if _is_sharded_in_place(each) else None  # type: ignore[operator]
         groups = getattr(state, "_fsdp_param_groups", None) or [getattr(state, "_fsdp_param_group", None)]
-        for found in groups:
-            if (group := getattr(getattr(found, "mesh_info", None), "shard_process_group", None)) is not None:
+        for parameters in groups:
+            if (group := getattr(getattr(parameters, "mesh_info", None), "shard_process_group", None)) is not None:
                 return group
     return None
 

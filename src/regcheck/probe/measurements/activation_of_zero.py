@@ -82,7 +82,7 @@ class ActivationFollower:
         if site == self._site:
             self._seen.append(result)
             self.dropped = self.output = result.detach().clone()
-        elif any(given is each for given in tensors_in((args, kwargs)) for each in self._seen):
+        elif any(tensor is each for tensor in tensors_in((args, kwargs)) for each in self._seen):
             kind = KINDS.get(name)
             if kind in (Kind.IDENTITY, Kind.RESHAPE):
                 self._seen += tensors_in(result)

@@ -140,9 +140,11 @@ def with_statistics(op: Op, recorded: Any, function: Any, args: Any, kwargs: Any
         return recorded
     if recorded is None:
         return function(*args, **kwargs)
-    given = arguments_by_name(function, op.site.function, args, kwargs)
+    arguments = arguments_by_name(function, op.site.function, args, kwargs)
     mean, variance = recorded
-    eps = given.get("eps", given.get("epsilon", 1e-5))
-    normalized = F.batch_norm(given["input"], mean, variance, given.get("weight"), given.get("bias"), eps=eps)
+    eps = arguments.get("eps", arguments.get("epsilon", 1e-5))
+    normalized = F.batch_norm(
+        arguments["input"], mean, variance, arguments.get("weight"), arguments.get("bias"), eps=eps
+    )
     result = function(*args, **kwargs)
     return (normalized, *result[1:]) if isinstance(result, tuple) else normalized  # some return statistics as well

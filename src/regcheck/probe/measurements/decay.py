@@ -66,19 +66,19 @@ def measure_decay(
         _, undecayed = steps(samples, without=1)
         if not bool(before.any()):
             raise CannotMeasure("all decayed parameters are zero")
-        taken = torch.cat([torch.full_like(each.flat, each.lr * each.decay) for each in samples]) * before
-        tolerance = _tolerance(before, float(taken.abs().max()))
+        subtracted = torch.cat([torch.full_like(each.flat, each.lr * each.decay) for each in samples]) * before
+        tolerance = _tolerance(before, float(subtracted.abs().max()))
         if not bool(decayed.isfinite().all() and undecayed.isfinite().all()):
             raise CannotMeasure("the step returns values that are not finite")
         references, counted = _references(rule, samples), before != 0
-        coupled, decoupled = references or (undecayed, undecayed - taken)
+        coupled, decoupled = references or (undecayed, undecayed - subtracted)
         if references is not None:
-            unit = max(float(taken.abs().max()), _gap(coupled, decoupled))
+            unit = max(float(subtracted.abs().max()), _gap(coupled, decoupled))
         elif unit := _gap(decayed, undecayed):
             tolerance, counted = _tolerance(before, unit), counted & decayed_parameters(samples, decayed != undecayed)
         else:
             unit = math.inf
-        effective = ((undecayed - decayed) / taken)[counted]
+        effective = ((undecayed - decayed) / subtracted)[counted]
         p5, p95 = torch.quantile(effective, torch.tensor([0.05, 0.95], dtype=effective.dtype, device=device)).tolist()
         decay = Decay(
             coupled=_gap(decayed, coupled) / unit,

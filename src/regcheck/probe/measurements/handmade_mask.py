@@ -140,9 +140,9 @@ class MaskFollower:
             self._note(site, name, args, kwargs, each)
 
     def _note(self, site: Site | None, name: str, args: Any, kwargs: Any, result: Tensor) -> None:
-        given = [each for each in tensors_in((args[:1] if name in FORMING else args, kwargs)) if each.dim() > 0]
-        masks = [each for each in given if id(each) in self._masks]
-        values = [each for each in given if id(each) not in self._masks | self._fixed]
+        inputs = [each for each in tensors_in((args[:1] if name in FORMING else args, kwargs)) if each.dim() > 0]
+        masks = [each for each in inputs if id(each) in self._masks]
+        values = [each for each in inputs if id(each) not in self._masks | self._fixed]
         if site is not None and site == self._site:
             self._masks.add(id(result))
             self._drawn = result.numel()
@@ -152,7 +152,7 @@ class MaskFollower:
             self._masks.add(id(result))
         elif masks and self.mask is None and (mask := dropped(name, args, kwargs, values)) is not None:
             self._drop(mask, values[0], result)
-        elif len(values) < len(given) and not masks:  # another draw drops some of it
+        elif len(values) < len(inputs) and not masks:  # another draw drops some of it
             self._scaled[id(result)] = self._source_of(values[0])
         else:
             self._compute(name, args, values[0], result)
@@ -190,12 +190,12 @@ def dropped(name: str, args: Any, kwargs: Any, values: list[Tensor]) -> Tensor |
     if len(values) != 1 or name not in {"mul", "where", *FILLS}:
         return None
     ones = torch.ones_like(values[0])
-    given = [ones if each is values[0] else each for each in args]
+    inputs = [ones if each is values[0] else each for each in args]
     if name == "setitem":
-        ones[given[1]] = given[2]
+        ones[inputs[1]] = inputs[2]
         return ones
     named = {key: ones if each is values[0] else each for key, each in kwargs.items()}
-    result: Tensor = getattr(torch, name)(*given, **named)
+    result: Tensor = getattr(torch, name)(*inputs, **named)
     return result
 
 

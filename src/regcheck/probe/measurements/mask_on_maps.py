@@ -42,8 +42,8 @@ def measure(probe: ModelProbe, op: Op, material: float) -> MaskOnMaps:
         runner.run(Mode.TRAIN, seed, replace=replace, observe=look)
         if not calls:
             raise CannotMeasure("this call does not run in train mode")
-        given, returned = calls[0]
-        return wide(given.detach()), wide(returned.detach())
+        inputs, returned = calls[0]
+        return wide(inputs.detach()), wide(returned.detach())
 
     values, result = inputs_and_result()
     extent = tuple(values.shape[2:])

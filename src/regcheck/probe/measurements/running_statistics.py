@@ -28,8 +28,8 @@ def measure(probe: ModelProbe, op: Op) -> RunningStatistics:
         return [each for each in outputs if each.is_floating_point()]
 
     def from_training(function: Any, args: Any, kwargs: Any) -> Any:
-        given = arguments_by_name(function, op.site.function, args, kwargs)
-        mean, variance = given.get("running_mean"), given.get("running_var")
+        arguments = arguments_by_name(function, op.site.function, args, kwargs)
+        mean, variance = arguments.get("running_mean"), arguments.get("running_var")
         if mean is None or variance is None:
             raise CannotMeasure("this call has no running statistics")
         return with_statistics(op, (mean, variance), function, args, kwargs)

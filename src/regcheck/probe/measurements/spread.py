@@ -149,7 +149,7 @@ class Drawn:
         self._silent = any(map(is_switched, ops))
         self._replays: list[float] = []
         self._varied: list[list[torch.Tensor]] = []
-        self._made = self._planned = 0
+        self._runs_done = self._planned = 0
 
     @cached_property
     def _reference(self) -> list[torch.Tensor]:
@@ -186,7 +186,7 @@ class Drawn:
         looks = [(SECOND_LOOK, statistics.ISOLATED)] if others else looks
         reference = self._reference
         for share, (replayed, noisy, draws) in looks:
-            self._plan(self._made + draws - len(self._varied))
+            self._plan(self._runs_done + draws - len(self._varied))
             self._varied += [self._run(1 + turn) for turn in range(len(self._varied), draws)]
             changed = tuple(deviation(each, reference) for each in self._varied)
             if max(changed) > 0:
@@ -212,12 +212,12 @@ class Drawn:
             self._planned = runs
 
     def _run(self, turn: int, *, silent: bool = False) -> list[torch.Tensor]:
-        self._made += 1
+        self._runs_done += 1
         return self.runs.run(self._seed + turn, silent=silent)
 
     def _replay(self, replays: int) -> None:
         """Make replays of the reference run until there are so many."""
-        self._plan(self._made + replays - len(self._replays))
+        self._plan(self._runs_done + replays - len(self._replays))
         while len(self._replays) < replays:
             self._replays.append(deviation(self._run(0), self._reference))
 
@@ -225,7 +225,7 @@ class Drawn:
         """The deviation of two runs with the suspect in eval mode, where its arguments allow that."""
         if not self._silent:
             return ()
-        self._plan(self._made + 2)
+        self._plan(self._runs_done + 2)
         one, other = (self._run(turn, silent=True) for turn in (1, 2))
         return (deviation(one, other),)
 

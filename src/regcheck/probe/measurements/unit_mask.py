@@ -38,8 +38,8 @@ def measure(probe: ModelProbe, op: Op) -> UnitMask:
     units = unit_count(shape, axes) * len(tallies)
     share = sum(each.zeros for each in tallies) / sum(each.size for each in tallies)
     interval = statistics.binomial_interval(units, op.rate, probe.alpha)
-    found = AxesInFlow(probe.graph.flow(op.mode)).of(op)
-    channel = None if found is None or found.features is None else len(shape) + found.features
+    layout = AxesInFlow(probe.graph.flow(op.mode)).of(op)
+    channel = None if layout is None or layout.features is None else len(shape) + layout.features
     reference_axes = feature_axes(shape, device, channel, op.rate, len(tallies))
     return UnitMask(share, units, op.rate, interval, axes, tuple(shape), channel, reference_axes)
 

@@ -49,18 +49,18 @@ def measure(probe: ModelProbe, op: Op, threshold: float) -> VarianceShift:
 
     def variances(turn: int, how: Replacement | None = None, upto: int | None = None) -> list[Tensor]:
         """The variances at the inputs of a run's batch norms, in call order, up to one of them or the last."""
-        found: list[Tensor] = []
+        per_mask: list[Tensor] = []
 
         def look(site: Site | None, name: str, args: Any, kwargs: Any, result: Any) -> None:
             if name == "batch_norm" and (site in ahead or not ahead):
-                found.append(channel_variance(args[0] if args else kwargs["input"]))
-                if len(found) - 1 == upto or len(found) == len(ahead):
+                per_mask.append(channel_variance(args[0] if args else kwargs["input"]))
+                if len(per_mask) - 1 == upto or len(per_mask) == len(ahead):
                     raise Enough
 
         replace = {op.site: how} if how is not None else None
         vary = {op.site: seed + turn}
         runner.run(Mode.TRAIN, seed, vary=vary, replace=replace, observe=look, behind=[op.site])
-        return found
+        return per_mask
 
     runner.plan(1)
     without = variances(0, identity)

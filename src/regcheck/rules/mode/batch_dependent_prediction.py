@@ -101,17 +101,20 @@ def links_rows(flow: Flow, op: Op, size: int | None) -> bool:
     def as_given(each: Op) -> bool:
         return each.kind is not Kind.INPUT and not each.learned
 
-    def told(each: Op) -> bool:
-        return each.kind is Kind.INPUT or any(found.kind is Kind.INPUT for found in flow.behind(each, as_given))
+    def reads_input(each: Op) -> bool:
+        return each.kind is Kind.INPUT or any(source.kind is Kind.INPUT for source in flow.behind(each, as_given))
 
-    given = flow.inputs_of(op)
-    if op.site.function in INDEXING and len(given) > 1:
-        rows = given[0] if op.site.function == "index_select" else op
+    inputs = flow.inputs_of(op)
+    if op.site.function in INDEXING and len(inputs) > 1:
+        rows = inputs[0] if op.site.function == "index_select" else op
         return (
-            rows.kind is not Kind.PARAMETER and rows.shape is not None and rows.shape[:1] == (size,) and told(given[1])
+            rows.kind is not Kind.PARAMETER
+            and rows.shape is not None
+            and rows.shape[:1] == (size,)
+            and reads_input(inputs[1])
         )
-    pairs = given if op.kind is Kind.MATMUL or op.site.function == "sparse_mm" else ()
-    return any(each.shape == (size, size) and told(each) for each in pairs)
+    pairs = inputs if op.kind is Kind.MATMUL or op.site.function == "sparse_mm" else ()
+    return any(each.shape == (size, size) and reads_input(each) for each in pairs)
 
 
 def holds_train_mode(op: Op) -> bool:
@@ -140,8 +143,8 @@ def reduces_the_batch(flow: Flow, op: Op, size: int | None) -> bool:
     """Whether a statistic is taken over the samples, so that none of them has a row of its own."""
     if size is None or op.site.function not in STATISTICS or op.shape is None:
         return False
-    given = [each.shape for each in flow.inputs_of(op)[:1]]
-    rows = any(shape is not None and shape[:1] == (size,) and shape[1:2] != (size,) for shape in given)
+    shapes = [each.shape for each in flow.inputs_of(op)[:1]]
+    rows = any(shape is not None and shape[:1] == (size,) and shape[1:2] != (size,) for shape in shapes)
     return rows and op.shape[:1] != (size,)
 
 
@@ -172,7 +175,7 @@ def joins_its_input(flow: Flow, op: Op) -> bool:
     _, stopped = flow.ahead(op, lambda each: each.kind in (Kind.IDENTITY, Kind.SCALE, Kind.RESHAPE) or is_root(each))
     return any(
         each.kind is Kind.COMBINE
-        and any(given.id in sources or not sources.isdisjoint(given.inputs) for given in flow.inputs_of(each))
+        and any(operand.id in sources or not sources.isdisjoint(operand.inputs) for operand in flow.inputs_of(each))
         for each in stopped
     )
 
@@ -183,7 +186,7 @@ def is_root(op: Op) -> bool:
 
 def keeps_samples(op: Op) -> bool:
     """Whether an op computes each row of its result from the same row of its input, or from a statistic."""
-    kept = (
+    kinds = (
         Kind.LINEAR,
         Kind.ACTIVATION,
         Kind.SIGMOID,
@@ -193,7 +196,7 @@ def keeps_samples(op: Op) -> bool:
         Kind.COMBINE,
         Kind.NORM,
     )
-    return op.kind in (*kept, Kind.BATCH_NORM, Kind.CONV, Kind.SOFTMAX, Kind.PARAMETER) or is_root(op)
+    return op.kind in (*kinds, Kind.BATCH_NORM, Kind.CONV, Kind.SOFTMAX, Kind.PARAMETER) or is_root(op)
 
 
 def enters_predictions(flow: Flow, op: Op, size: int | None) -> bool:
@@ -209,12 +212,12 @@ def enters_predictions(flow: Flow, op: Op, size: int | None) -> bool:
 
 
 def confirm(suspicion: Suspicion, probe: Probe) -> Evidence:
-    found: BatchDependence | RunningStatistics
+    measured: BatchDependence | RunningStatistics
     if holds_train_mode(suspicion.op) and suspicion.op.shape is not None and suspicion.op.shape[:1] == (1,):
-        found = probe.measure(RunningStatistics, suspicion.op)  # there are no other samples to exchange
+        measured = probe.measure(RunningStatistics, suspicion.op)  # there are no other samples to exchange
     else:
-        found = probe.measure(BatchDependence, suspicion.op)
-    return probe.evidence(found.verdict, found.describe("this call"), found)
+        measured = probe.measure(BatchDependence, suspicion.op)
+    return probe.evidence(measured.verdict, measured.describe("this call"), measured)
 
 
 BAD = (

@@ -144,8 +144,8 @@ def fix(code: Code) -> Patch | None:
         return None
     for call in code.calls:
         package, _, function = code.name_of(call.func).rpartition(".")
-        known = package in ("torch.nn.functional", "torch") or function in FOREIGN.get(package, ())
-        if known and function in DROPPING and is_plain(call):
+        has_training_argument = package in ("torch.nn.functional", "torch") or function in FOREIGN.get(package, ())
+        if has_training_argument and function in DROPPING and is_plain(call):
             modeless = DROPPING[function].training is None
             patch = gate_rate(code, call, function) if modeless else gate_switch(code, call, function)
             return replace(patch, safe=patch.safe and not is_asked_for(code)) if patch else None
@@ -194,9 +194,9 @@ def register(code: Code, layer: ast.Call, owner: ast.ClassDef, method: ast.Funct
         return None
     if [code.name_of(base) for base in owner.bases] != ["torch.nn.Module"] or begin.args.args[0].arg != "self":
         return None
-    taken = {node.attr for node in ast.walk(owner) if isinstance(node, ast.Attribute)}
-    taken |= {each.name for each in owner.body if isinstance(each, (ast.FunctionDef, ast.AsyncFunctionDef))}
-    name = next(each for each in ("dropout", *(f"dropout{n}" for n in range(2, 1000))) if each not in taken)
+    names = {node.attr for node in ast.walk(owner) if isinstance(node, ast.Attribute)}
+    names |= {each.name for each in owner.body if isinstance(each, (ast.FunctionDef, ast.AsyncFunctionDef))}
+    name = next(each for each in ("dropout", *(f"dropout{n}" for n in range(2, 1000))) if each not in names)
     line = code.line_after(begin.body[-1], f"self.{name} = {code.text_of(layer)}")
     if line is None:
         return None

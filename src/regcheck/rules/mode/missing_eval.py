@@ -151,9 +151,9 @@ def check(usage: Usage) -> Iterator[Suspicion]:
 
 def is_prediction(call: Called) -> bool:
     """Whether the values of a result, computed in train mode by the code under test, may be meant as a prediction."""
-    kept = call.result == "used" and call.result_use != "shape"
+    is_used = call.result == "used" and call.result_use != "shape"
     of_a_test = call.test_code or (call.under_test and not predicts_by_name(call))
-    return call.training is True and kept and not of_a_test and call.model.learned and call.model.follows_mode
+    return call.training is True and is_used and not of_a_test and call.model.learned and call.model.follows_mode
 
 
 def graded(usage: Usage, index: int, call: Called) -> Severity | None:
@@ -165,10 +165,10 @@ def graded(usage: Usage, index: int, call: Called) -> Severity | None:
         return Severity.ERROR if usage.inverts_modes(call) else after_train(usage, index, call)
     if call.mode_argument and call.result_use == "decision" and not (call.repeats_input or call.alternating):
         return Severity.ERROR
-    found = with_gradients(usage, index, call) if call.grad else without_gradients(usage, index, call)
-    if found and (asked is False or not call.model.known):
-        return Severity.INFO if asked is False else min(found, Severity.WARNING)
-    return found
+    severity = with_gradients(usage, index, call) if call.grad else without_gradients(usage, index, call)
+    if severity and (asked is False or not call.model.known):
+        return Severity.INFO if asked is False else min(severity, Severity.WARNING)
+    return severity
 
 
 def of_export(usage: Usage, index: int, call: Called) -> Severity | None:
@@ -207,14 +207,14 @@ def after_train(usage: Usage, index: int, call: Called) -> Severity | None:
         return None
     decides = call.result_use == "decision"
     by_statistics = any("norm" in kind for kind in call.model.mode_dependent) or not call.model.known
-    found = Severity.WARNING if by_statistics else Severity.ERROR
+    severity = Severity.WARNING if by_statistics else Severity.ERROR
     if call.weights_loaded and call.model.known and not usage.trains_anything:
         if decides and call.inputs > 1 and not by_statistics:
             return Severity.ERROR
-        return found if call.single and call.result_use in ("decision", "value") else None
+        return severity if call.single and call.result_use in ("decision", "value") else None
     of_both = usage.trains_on_line_of(call) and usage.calls_in_a_row(index)
     validates = decides and (usage.sets_train_for_predictions(call) or of_both)
-    return found if validates and without_gradients(usage, index, call) is Severity.ERROR else None
+    return severity if validates and without_gradients(usage, index, call) is Severity.ERROR else None
 
 
 def without_gradients(usage: Usage, index: int, call: Called) -> Severity | None:
@@ -340,8 +340,8 @@ def restoring(code: Code, function: ast.FunctionDef, statement: ast.stmt, model:
     leaving = _LEAVING if isinstance(statement, (ast.For, ast.While)) else (*_LEAVING, ast.Break, ast.Continue)
     if any(isinstance(each, leaving) for each in ast.walk(statement)):
         return ()
-    taken = {getattr(each, "id", getattr(each, "arg", "")) for each in ast.walk(code.tree)}
-    flag = next(each for each in ("was_training", *(f"was_training_{n}" for n in range(2, 1000))) if each not in taken)
+    names = {getattr(each, "id", getattr(each, "arg", "")) for each in ast.walk(code.tree)}
+    flag = next(each for each in ("was_training", *(f"was_training_{n}" for n in range(2, 1000))) if each not in names)
     edits = (
         code.line_before(statement, f"{flag} = {model}.training"),
         code.line_before(statement, f"{model}.eval()"),
@@ -355,19 +355,19 @@ _LEAVING = (ast.Return, ast.Yield, ast.YieldFrom)
 
 def outermost(code: Code, model: str) -> ast.stmt | None:
     """The outermost loop or `with` around the prediction that does nothing else with the model."""
-    found: ast.stmt | None = None
+    statement: ast.stmt | None = None
     for each in code.around:
-        if found is not None and not isinstance(each, (ast.For, ast.While, ast.With)):
+        if statement is not None and not isinstance(each, (ast.For, ast.While, ast.With)):
             break
         if isinstance(each, ast.stmt):
             mentioned = [node for node in ast.walk(each) if _is_dotted(node) and code.text_of(node) == model]
             run = [node.func for node in ast.walk(each) if isinstance(node, ast.Call)]
             if any(node not in run for node in mentioned):
                 break
-            found = each
+            statement = each
             if isinstance(each, ast.With) and any("no_grad" in w or "inference_mode" in w for w in items(code, each)):
                 break
-    return found
+    return statement
 
 
 def items(code: Code, statement: ast.With) -> list[str]:

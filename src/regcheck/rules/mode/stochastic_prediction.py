@@ -129,9 +129,11 @@ def reaches_a_prediction(flow: Flow) -> Iterator[bool]:
 
 def starts_from_numbers(flow: Flow) -> bool:
     """Whether a tensor that was made of numbers is the input of layers, as the noise of a generator is."""
-    made = (op for op in flow if op.kind is Kind.OPAQUE or not (op.inputs or op.kind in (Kind.INPUT, Kind.PARAMETER)))
+    sources = (
+        op for op in flow if op.kind is Kind.OPAQUE or not (op.inputs or op.kind in (Kind.INPUT, Kind.PARAMETER))
+    )
     constant = FACTORIES - CONVERSIONS.keys()
-    return any(op.site.function not in constant and feeds_layers_alone(flow, op) for op in made)
+    return any(op.site.function not in constant and feeds_layers_alone(flow, op) for op in sources)
 
 
 def branch_of(flow: Flow, draw: Op) -> Op | None:
@@ -191,8 +193,8 @@ def feeds_layers_alone(flow: Flow, source: Op) -> bool:
     passed, stopped = flow.ahead(source, lambda op: passive(op) or op.kind in (Kind.CONCAT, Kind.JOIN))
     ids = {source.id, *(op.id for op in passed)}
     for op in stopped:
-        given = [each for each in flow.inputs_of(op) if each.kind not in (Kind.PARAMETER, Kind.CONSTANT)]
-        if op.kind in LAYERS and op.learned and given and all(each.id in ids for each in given):
+        inputs = [each for each in flow.inputs_of(op) if each.kind not in (Kind.PARAMETER, Kind.CONSTANT)]
+        if op.kind in LAYERS and op.learned and inputs and all(each.id in ids for each in inputs):
             return True
     return False
 
@@ -208,7 +210,7 @@ def is_predicted(flow: Flow, draw: Op) -> bool:
     sampled = [draw] if by_function or any(name.startswith("torch.distributions.") for name in draw.within) else []
     if "torch.distributions.rsample" in draw.within and draw.site.function in STANDARD_NOISE:
         sampled += [op for op in flow.ahead(draw, passive)[1] if op.site.function in ("mul", "matmul")]
-    return any(computed(flow, given) for op in sampled for given in flow.inputs_of(op))
+    return any(computed(flow, source) for op in sampled for source in flow.inputs_of(op))
 
 
 def is_handed_on(op: Op) -> bool:
@@ -243,8 +245,8 @@ def is_reparameterized(flow: Flow, draw: Op) -> bool:
 
 def is_all_there_is(flow: Flow, draw: Op) -> bool:
     """Whether the outputs that the draw reaches are made of nothing but draws: no input has a say in them."""
-    told = {name for op in flow if op.kind is Kind.INPUT for name in flow.outputs_reached(op, settled)}
-    return told.isdisjoint(flow.outputs_reached(draw, followed))
+    outputs = {name for op in flow if op.kind is Kind.INPUT for name in flow.outputs_reached(op, settled)}
+    return outputs.isdisjoint(flow.outputs_reached(draw, followed))
 
 
 def passive(op: Op) -> bool:

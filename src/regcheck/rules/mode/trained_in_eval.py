@@ -109,8 +109,8 @@ LOADED = "call `model.train()` before training; `from_pretrained` returns models
 
 def stays_off(usage: Usage, left: ModeNotRestored) -> bool:
     """Whether training goes on in the eval mode that a validation left behind, on some path and not on each."""
-    known = any(trains_in_eval(call) and call.place == left.next_use for _, call in usage.calls())
-    return not left.restores and left.next_use is not None and left.model.follows_mode and not known
+    is_reported = any(trains_in_eval(call) and call.place == left.next_use for _, call in usage.calls())
+    return not left.restores and left.next_use is not None and left.model.follows_mode and not is_reported
 
 
 def trains_in_eval(event: Event) -> bool:

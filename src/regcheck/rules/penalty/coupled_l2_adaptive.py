@@ -116,10 +116,10 @@ def fix(code: Code) -> Patch | None:
             continue
         row = OPTIMIZERS.get(name.removeprefix("torch.optim."), UNLISTED)
         if row.decoupled_class:
-            found = renamed(code, call.func, row.decoupled_class)
-            if found and "weight_decay" not in code.text_of(call) and len(call.args) <= 1:
-                found += code.with_argument(call, "weight_decay=0.0")  # a decay that is set later need not reach all
-            return Patch(f"use `{row.decoupled_class}`; retune the decay", False, found) if found else None
+            renaming = renamed(code, call.func, row.decoupled_class)
+            if renaming and "weight_decay" not in code.text_of(call) and len(call.args) <= 1:
+                renaming += code.with_argument(call, "weight_decay=0.0")  # a decay that is set later need not reach all
+            return Patch(f"use `{row.decoupled_class}`; retune the decay", False, renaming) if renaming else None
         if row.flag is not None:
             edits = code.with_argument(call, f"{FLAG}=True")
             return Patch(f"pass `{FLAG}=True`; retune the decay", False, edits)

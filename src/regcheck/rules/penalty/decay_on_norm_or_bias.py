@@ -60,9 +60,9 @@ def check(usage: Usage) -> Iterator[Suspicion]:
         optimizer = stepped.optimizer
         mixed = [group for group in optimizer.groups if group.is_mixed]
         if mixed:
-            found = {kind for group in mixed for kind in group.parameter_kinds}
+            kinds = {kind for group in mixed for kind in group.parameter_kinds}
             numbers = [index for index, group in enumerate(optimizer.groups) if group.is_mixed]
-            what = " and ".join(kind for kind in (NORM_SCALE, BIAS) if kind in found)
+            what = " and ".join(kind for kind in (NORM_SCALE, BIAS) if kind in kinds)
             most = max(mixed, key=lambda group: group.weight_decay or 0.0)
             yield Suspicion(
                 stepped,
@@ -85,16 +85,16 @@ def fix(code: Code) -> Patch | None:
         if not code.name_of(call.func).startswith("torch.optim."):
             continue
         params = keyword(call, "params")
-        given = params.value if params else call.args[0] if call.args else None
-        if not isinstance(given, ast.Call) or given.args or given.keywords or not is_plain(call):
+        parameters = params.value if params else call.args[0] if call.args else None
+        if not isinstance(parameters, ast.Call) or parameters.args or parameters.keywords or not is_plain(call):
             continue
-        method = given.func
+        method = parameters.func
         if not isinstance(method, ast.Attribute) or not isinstance(method.value, (ast.Name, ast.Attribute)):
             continue
         if method.attr == "parameters":
-            each = f"p for p in {code.text_of(given)} if p.ndim"
+            each = f"p for p in {code.text_of(parameters)} if p.ndim"
             groups = f'[{{"params": [{each} > 1]}}, {{"params": [{each} < 2], "weight_decay": 0.0}}]'
-            edit = code.replaced(given, groups)
+            edit = code.replaced(parameters, groups)
             return Patch("exempt biases and norm scales from the decay, in a group of their own", False, (edit,))
     return None
 

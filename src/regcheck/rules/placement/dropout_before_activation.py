@@ -86,15 +86,15 @@ def combining(op: Op) -> bool:
 
 
 def confirm(suspicion: Suspicion, probe: Probe) -> Evidence:
-    found = probe.measure(ActivationOfZero, suspicion.op)
-    if found.value == 0:
-        return probe.evidence(Verdict.REFUTED, "dropped units are still zero after the activation", found)
-    if found.value is None or found.is_too_small_a_sample or not found.is_expected:
+    zero = probe.measure(ActivationOfZero, suspicion.op)
+    if zero.value == 0:
+        return probe.evidence(Verdict.REFUTED, "dropped units are still zero after the activation", zero)
+    if zero.value is None or zero.is_too_small_a_sample or not zero.is_expected:
         because = "not all dropped units can be identified after the activation"
-        return probe.evidence(Verdict.UNMEASURED, because, found)
-    because = f"dropped units ({percent(found.share)} of all) leave `{found.activation}` at {found.value:.2f}, not at 0"
-    because += f"; without this dropout units average {found.level:.2f}"
-    return probe.evidence(Verdict.CONFIRMED, because, found)
+        return probe.evidence(Verdict.UNMEASURED, because, zero)
+    because = f"dropped units ({percent(zero.share)} of all) leave `{zero.activation}` at {zero.value:.2f}, not at 0"
+    because += f"; without this dropout units average {zero.level:.2f}"
+    return probe.evidence(Verdict.CONFIRMED, because, zero)
 
 
 BAD = (

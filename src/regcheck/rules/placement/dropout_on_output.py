@@ -183,17 +183,17 @@ def in_forward(code: Code, drop: ast.Call) -> tuple[Edit, ...]:
     function = next((each for each in code.around if isinstance(each, ast.FunctionDef)), None)
     if function is None or not drop.args or not is_plain(drop) or not is_elementwise(code, drop):
         return ()
-    given, statement = drop.args[0], code.around[0]
-    if isinstance(given, ast.Call) and is_head_of_features(code, given, function):
-        return (code.replaced(drop, f"{code.text_of(given.func)}({dropping(code, drop, given.args[0])})"),)
+    operand, statement = drop.args[0], code.around[0]
+    if isinstance(operand, ast.Call) and is_head_of_features(code, operand, function):
+        return (code.replaced(drop, f"{code.text_of(operand.func)}({dropping(code, drop, operand.args[0])})"),)
     block = getattr(code.around[1], "body", []) if len(code.around) > 1 else []
     before = block[block.index(statement) - 1] if statement in block[1:] else None
-    if not isinstance(given, ast.Name) or not isinstance(statement, (ast.Assign, ast.Return)):
+    if not isinstance(operand, ast.Name) or not isinstance(statement, (ast.Assign, ast.Return)):
         return ()
     if not isinstance(before, ast.Assign) or not isinstance(before.value, ast.Call) or len(before.targets) != 1:
         return ()
     head, scores = before.value, before.targets[0]
-    if not isinstance(scores, ast.Name) or scores.id != given.id or not is_head_of_features(code, head, function):
+    if not isinstance(scores, ast.Name) or scores.id != operand.id or not is_head_of_features(code, head, function):
         return ()
     ends = isinstance(statement, ast.Assign) and [*map(code.text_of, statement.targets)] == [scores.id]
     if not ends and len(mentions([function], scores.id)) != 2:
@@ -223,10 +223,10 @@ def is_head_of_features(code: Code, call: ast.Call, function: ast.FunctionDef) -
         return False
     if len(call.args) != 1 or call.keywords:
         return False
-    given = call.args[0]
-    if isinstance(given, ast.Name):
-        return any(not isinstance(each.ctx, ast.Load) for each in mentions([function], given.id))
-    return isinstance(given, ast.Call)
+    operand = call.args[0]
+    if isinstance(operand, ast.Name):
+        return any(not isinstance(each.ctx, ast.Load) for each in mentions([function], operand.id))
+    return isinstance(operand, ast.Call)
 
 
 def dropping(code: Code, drop: ast.Call, value: ast.expr) -> str:

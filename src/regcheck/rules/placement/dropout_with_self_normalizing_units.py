@@ -77,18 +77,18 @@ def is_other_activation(op: Op) -> bool:
 
 
 def confirm(suspicion: Suspicion, probe: Probe) -> Evidence:
-    found = probe.measure(Moments, suspicion.op)
+    measured = probe.measure(Moments, suspicion.op)
     before, after, alternative = (
         f"{round(mean, 2) + 0.0:.2f} and {variance:.2f}"
-        for mean, variance in (found.before, found.after, found.alternative)
+        for mean, variance in (measured.before, measured.after, measured.alternative)
     )
     kind = "plain" if "alpha" in suspicion.op.site.function else "alpha"
     because = f"mean and variance change from {before} to {after}; with {kind} dropout they become {alternative}"
-    if found.is_worse:
-        return probe.evidence(Verdict.CONFIRMED, because, found)
-    if found.is_better:
-        return probe.evidence(Verdict.REFUTED, because, found)
-    return probe.evidence(Verdict.UNMEASURED, f"{because}: too close to decide", found)
+    if measured.is_worse:
+        return probe.evidence(Verdict.CONFIRMED, because, measured)
+    if measured.is_better:
+        return probe.evidence(Verdict.REFUTED, because, measured)
+    return probe.evidence(Verdict.UNMEASURED, f"{because}: too close to decide", measured)
 
 
 BAD = (

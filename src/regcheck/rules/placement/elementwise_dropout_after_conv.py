@@ -66,11 +66,11 @@ MATERIAL = 0.05
 
 def check(graph: Graph) -> Iterator[Suspicion]:
     flow = graph.train
-    known, assumed = AxesInFlow(flow), AxesInFlow(flow, assumed=True)
+    certain, assumed = AxesInFlow(flow), AxesInFlow(flow, assumed=True)
     for drop in graph.dropouts(active_in=Mode.TRAIN):
         if drop.kind is not Kind.DROPOUT or drop.drops is not Drops.ELEMENTS:
             continue
-        axes = assumed if known.of(drop) is None else known
+        axes = assumed if certain.of(drop) is None else certain
         if axes.is_map(drop) and has_extent(flow, drop, axes) and not is_unfolded(flow, drop, axes):
             yield Suspicion(
                 drop,
@@ -97,8 +97,8 @@ def is_unfolded(flow: Flow, drop: Op, axes: AxesInFlow) -> bool:
 
 def of_channels(drop: Op, axes: AxesInFlow) -> str:
     """The layer that drops whole channels of the map that a dropout runs on."""
-    found = axes.of(drop)
-    count = len(found.positions) if found is not None else 2
+    layout = axes.of(drop)
+    count = len(layout.positions) if layout is not None else 2
     return f"SpatialDropout{count}D" if drop.call.startswith("keras.") else f"nn.Dropout{count}d"
 
 

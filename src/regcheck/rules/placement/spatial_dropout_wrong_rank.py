@@ -53,16 +53,16 @@ RANKED = {"dropout1d": 1, "dropout2d": 2, "dropout3d": 3}
 
 
 def check(graph: Graph) -> Iterator[Suspicion]:
-    known, assumed = AxesInFlow(graph.train), AxesInFlow(graph.train, assumed=True)
+    certain, assumed = AxesInFlow(graph.train), AxesInFlow(graph.train, assumed=True)
     for drop in graph.dropouts(active_in=Mode.TRAIN):
         if drop.site.function not in RANKED:
             continue
-        axes = assumed if known.of(drop) is None else known
-        found = axes.of(drop)
-        if found is None or found.features is None:
+        axes = assumed if certain.of(drop) is None else certain
+        layout = axes.of(drop)
+        if layout is None or layout.features is None:
             continue
-        extents = -found.features - 1
-        wrong = dropped_instead(RANKED[drop.site.function], found.rank, extents)
+        extents = -layout.features - 1
+        wrong = dropped_instead(RANKED[drop.site.function], layout.rank, extents)
         if wrong:
             right = f"nn.Dropout{extents}d" if extents else "nn.Dropout"
             yield Suspicion(

@@ -71,19 +71,19 @@ def fix(code: Code) -> Patch | None:
     if len(code.calls) != 1 or not isinstance(function, ast.FunctionDef):
         return None
     (call,), statement = code.calls, code.around[0]
-    given = call.args[0] if call.args else None
+    operand = call.args[0] if call.args else None
     safe = follows_mode(code, call)
-    if not isinstance(given, ast.Name) or safe is None or not is_local(function, given.id):
+    if not isinstance(operand, ast.Name) or safe is None or not is_local(function, operand.id):
         return None
     if isinstance(statement, ast.Expr):
-        edit = code.inserted_before(statement, f"{given.id} = ")
-        return Patch(f"assign the result to `{given.id}`", safe, (edit,))
+        edit = code.inserted_before(statement, f"{operand.id} = ")
+        return Patch(f"assign the result to `{operand.id}`", safe, (edit,))
     if isinstance(statement, ast.Assign) and len(statement.targets) == 1:
         result = statement.targets[0]
         if isinstance(result, ast.Name) and not result.id.startswith("_"):
-            read = only_read_after(function, statement, given.id, result.id)
+            read = only_read_after(function, statement, operand.id, result.id)
             if read is not None:
-                message = f"read `{result.id}`, the result, in place of `{given.id}`"
+                message = f"read `{result.id}`, the result, in place of `{operand.id}`"
                 return Patch(message, safe, (code.replaced(read, result.id),))
     return None
 
@@ -121,17 +121,17 @@ def only_read_after(function: ast.FunctionDef, statement: ast.Assign, name: str,
     """
     if statement not in function.body:
         return None
-    found: list[ast.Name] = []
+    reads: list[ast.Name] = []
     for each in function.body[function.body.index(statement) + 1 :]:
         here = mentions([each], name)
         if here and (not isinstance(each, (ast.Assign, ast.Return)) or _hides_a_read(each)):
             return None
-        if mentions([each], result) and not found and not here:
+        if mentions([each], result) and not reads and not here:
             return None
-        found += [node for node in here if isinstance(node.ctx, ast.Load)]
+        reads += [node for node in here if isinstance(node.ctx, ast.Load)]
         if any(not isinstance(node.ctx, ast.Load) for node in here):
             break
-    return found[0] if len(found) == 1 else None
+    return reads[0] if len(reads) == 1 else None
 
 
 def _hides_a_read(statement: ast.stmt) -> bool:

@@ -65,11 +65,11 @@ def is_next_state(flow: Flow, drop: Op, later: Op) -> bool:
     made_by = flow.behind(later, passive)
     if len(made_by) != 1 or made_by[0].kind is not Kind.RECURRENT or not made_by[0].site.function.endswith("_cell"):
         return False
-    given = flow.inputs_of(made_by[0])  # the input of this step, then the state
+    inputs = flow.inputs_of(made_by[0])  # the input of this step, then the state
     return (
-        len(given) > 1
-        and drop not in sources(flow, given[0])
-        and any(drop in sources(flow, each) for each in given[1:])
+        len(inputs) > 1
+        and drop not in sources(flow, inputs[0])
+        and any(drop in sources(flow, each) for each in inputs[1:])
     )
 
 

@@ -172,10 +172,10 @@ def is_on_residual_branch(flow: Flow, drop: Op) -> bool:
 
 def is_between_convolutions(flow: Flow, drop: Op, axes: AxesInFlow) -> bool:
     """Whether a map with two moving axes or more runs from a convolution through the dropout to another one."""
-    found = axes.of(drop)
-    if found is None or not axes.is_map(drop) or len(found.positions) < 2:
+    layout = axes.of(drop)
+    if layout is None or not axes.is_map(drop) or len(layout.positions) < 2:
         return False
-    if drop.shape is not None and sum(drop.shape[axis] > 1 for axis in found.positions) < 2:
+    if drop.shape is not None and sum(drop.shape[axis] > 1 for axis in layout.positions) < 2:
         return False
     behind = flow.behind(drop, lambda op: op.kind in KEEPING_MAPS)
     _, ahead = flow.ahead(drop, lambda op: op.kind in KEEPING_MAPS)

@@ -168,8 +168,8 @@ def is_residual(flow: Flow, op: Op) -> bool:
 
 def is_choice(flow: Flow, op: Op) -> bool:
     """Whether a branch of the code leaves values either as they are, or with a residual branch added."""
-    given = flow.inputs_of(op) if op.kind is Kind.JOIN else ()
-    return any(is_residual(flow, each) and not {*each.inputs}.isdisjoint(op.inputs) for each in given)
+    inputs = flow.inputs_of(op) if op.kind is Kind.JOIN else ()
+    return any(is_residual(flow, each) and not {*each.inputs}.isdisjoint(op.inputs) for each in inputs)
 
 
 def drops_activations(flow: Flow, mask: DrawnMask, drop: Drop) -> bool:
@@ -258,22 +258,22 @@ def is_balanced(graph: Graph, mask: DrawnMask, drop: Drop) -> bool | None:
         return None if numbers or is_scaled else False
     if 0 not in factors:
         return True
-    known = [each for each in numbers if each is not None]
-    if len(known) < len(numbers):
+    constants = [each for each in numbers if each is not None]
+    if len(constants) < len(numbers):
         return None
-    return abs(1 - math.fsum(factors) / len(factors) * math.prod(known)) <= MATERIAL
+    return abs(1 - math.fsum(factors) / len(factors) * math.prod(constants)) <= MATERIAL
 
 
 def behind_and_self(flow: Flow, op: Op) -> list[Op]:
     """An op and those before it that pass on its values, scaled or not."""
-    found: dict[str, Op] = {}
+    ops: dict[str, Op] = {}
     todo = [op]
     while todo:
         each = todo.pop()
-        if each.id not in found and passes(each):
-            found[each.id] = each
+        if each.id not in ops and passes(each):
+            ops[each.id] = each
             todo.extend(flow.inputs_of(each))
-    return [*found.values()]
+    return [*ops.values()]
 
 
 def scalings(flow: Flow, module: str) -> Iterator[Op]:

@@ -54,8 +54,8 @@ class File:
         before = len(lines[0][:start].decode())
         text[0] = " " * before + text[0][before:]
         # Inside of brackets, no line of the expression begins a statement.
-        found = tokenize.generate_tokens(io.StringIO("\n".join(["(", *text, ")"])).readline)
-        below = [each._replace(start=_moved(each.start, first), end=_moved(each.end, first)) for each in found]
+        tokens = tokenize.generate_tokens(io.StringIO("\n".join(["(", *text, ")"])).readline)
+        below = [each._replace(start=_moved(each.start, first), end=_moved(each.end, first)) for each in tokens]
         return [each for each in below if first <= each.start[0] <= last]
 
     def at(self, line: int, column: int, advice: str = "") -> Spot:
@@ -73,12 +73,12 @@ class Spot:
         found_at = _chain_at(file.tree, line, column, ast.Call) or _chain_at(file.tree, line, column, ast.Attribute)
         outermost, *around = found_at or (ast.Pass(),)
         self.around = tuple(around)
-        found = (node for node in walk(outermost) if _begins_at(node, line, column, ast.Call))
-        self.calls = tuple(sorted(found, key=lambda node: _end(node), reverse=True))
+        calls = (node for node in walk(outermost) if _begins_at(node, line, column, ast.Call))
+        self.calls = tuple(sorted(calls, key=lambda node: _end(node), reverse=True))
 
     def name_of(self, node: ast.expr) -> str:
-        found = self._file.project.resolve(self._file.project.sources[0], node)
-        return found.name if isinstance(found, External) else ""
+        value = self._file.project.resolve(self._file.project.sources[0], node)
+        return value.name if isinstance(value, External) else ""
 
     def text_of(self, node: ast.AST) -> str:
         first, last = _start(node), _end(node)
@@ -193,11 +193,11 @@ def _chain_at(tree: ast.Module, line: int, column: int, kind: type[ast.expr]) ->
     while todo:
         link: Any = todo.pop()
         if _begins_at(link[0], line, column, kind):
-            found: list[ast.AST] = []
+            chain: list[ast.AST] = []
             while link is not None:
                 node, link = link
-                found.append(node)
-            return found
+                chain.append(node)
+            return chain
         todo += [(child, link) for child in children(link[0])][::-1]
     return []
 

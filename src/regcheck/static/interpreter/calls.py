@@ -385,9 +385,9 @@ class Calls(Part):
             return self.containers.dict_method(owner, name, args, kwargs, node)
         if isinstance(owner, (External, Definition)):
             return self.call(self.attributes.attribute(owner, name), args, kwargs, node)
-        known = by_default(owner)
-        if isinstance(known, Constant) and (type(known.value), name) in METHODS and not kwargs:
-            return self._compute(METHODS[type(known.value), name], (owner, *args), node)
+        default = by_default(owner)
+        if isinstance(default, Constant) and (type(default.value), name) in METHODS and not kwargs:
+            return self._compute(METHODS[type(default.value), name], (owner, *args), node)
         setting = self.containers.setting_of(owner, *args, node) if name == "get" and len(args) == 2 else None
         return setting or self.domain.opaque((owner, *args, *kwargs.values()), node)
 

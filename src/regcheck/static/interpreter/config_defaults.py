@@ -26,8 +26,10 @@ def configuration(project: Project, function: Function, parameter: str) -> Confi
     assert not isinstance(function.node, ast.Lambda)
     given = next(each for each, _ in parameters_of(function.node.args) if each.arg == parameter)
     if given.annotation is not None:
-        found = project.resolve(function.source, _without_none(given.annotation), function.outer)
-        return _settings(project, found) if isinstance(found, Definition) and not found.is_module else None
+        definition = project.resolve(function.source, _without_none(given.annotation), function.outer)
+        return (
+            _settings(project, definition) if isinstance(definition, Definition) and not definition.is_module else None
+        )
     if function.owner is None or not function.owner.is_module or function.node.name != "__init__":
         return None
     read = {
@@ -52,9 +54,9 @@ def configuration_of(project: Project, instance: Instance) -> Configuration:
 def _candidates(project: Project, function: Function) -> Iterator[Definition]:
     """The classes of configurations that the function's file defines or imports."""
     for name in function.source.bindings:
-        found = project.lookup(function.source, name) if _NAMED.search(name) else None
-        if isinstance(found, Definition) and not found.is_module:
-            yield found
+        definition = project.lookup(function.source, name) if _NAMED.search(name) else None
+        if isinstance(definition, Definition) and not definition.is_module:
+            yield definition
 
 
 def _settings(project: Project, definition: Definition) -> Configuration:
@@ -85,15 +87,15 @@ def _initialized(definition: Definition) -> Mapping[str, Setting | None]:
     if build is None:
         return {}
     defaults = {each.arg: default for each, default in parameters_of(build.args)}
-    found: dict[str, Setting | None] = {}
+    settings: dict[str, Setting | None] = {}
     for node in (each for each in walk(build) if isinstance(each, ast.Assign)):
         is_parameter = isinstance(node.value, ast.Name) and node.value.id in defaults
         value = defaults[node.value.id] if is_parameter and isinstance(node.value, ast.Name) else node.value
         for target in node.targets:
             if isinstance(target, ast.Attribute) and is_self(target.value):
                 setting = _setting(definition, target.attr, value)
-                found[target.attr] = setting if found.get(target.attr, setting) == setting else None
-    return found
+                settings[target.attr] = setting if settings.get(target.attr, setting) == setting else None
+    return settings
 
 
 def _passed(project: Project, definition: Definition, fields: list[str]) -> set[str]:

@@ -115,8 +115,8 @@ def work_of(compute: Callable[..., object], values: Sequence[Any]) -> Any:
     if compute is format:
         return _formatted("{" + values[1], values[0])
     if compute in _OF_TEXT:
-        text, *given = values
-        return (len(text) + 1) * (1 + sum(abs(each) if isinstance(each, int) else _size(each) for each in given))
+        text, *arguments = values
+        return (len(text) + 1) * (1 + sum(abs(each) if isinstance(each, int) else _size(each) for each in arguments))
     return sum(map(_size, values))
 
 
@@ -128,12 +128,12 @@ def _size(value: object) -> int:
     return len(value) + 1 if isinstance(value, (str, bytes, tuple, list)) else 1
 
 
-def _formatted(text: str, *given: Any) -> float:
+def _formatted(text: str, *arguments: Any) -> float:
     """A bound on the length of a formatted text: a field is at most as wide as a number in it, or as its argument."""
     widths = _WIDTH.findall(text)
     if any(len(each) > 6 for each in widths):
         return math.inf
-    largest = max([_NUMBER, *(abs(each) if isinstance(each, int) else 6 * _size(each) for each in given)])
+    largest = max([_NUMBER, *(abs(each) if isinstance(each, int) else 6 * _size(each) for each in arguments)])
     fields = text.count("{") + text.count("%")
     return len(text) + sum(map(int, widths)) + fields * largest
 

@@ -94,8 +94,8 @@ class DeclaredOptions(Part):
             if isinstance(each, ast.Call) and isinstance(callee, External) and callee.name in DECORATORS:
                 names = [str(name.value) for name in each.args if isinstance(name, ast.Constant)]
                 if names and attribute_of(names) == parameter:
-                    given = {one.arg: self.evaluator.evaluate(one.value) for one in each.keywords if one.arg}
-                    setting = self._setting(names, given, each)
+                    settings = {one.arg: self.evaluator.evaluate(one.value) for one in each.keywords if one.arg}
+                    setting = self._setting(names, settings, each)
                     return setting if isinstance(setting, Setting) else None
         return None
 
@@ -199,9 +199,9 @@ class DeclaredOptions(Part):
 
     def _parsed(self, options: Cells, args: Args, kwargs: Kwargs, results: int) -> Value:
         """The result of parsing; options that the program itself passes are unknown."""
-        given = argument(args, kwargs, 0, "args")
+        words = argument(args, kwargs, 0, "args")
         values = Cells(options)
-        for each in given.items if isinstance(given, Items) else ():
+        for each in words.items if isinstance(words, Items) else ():
             text = _text(each)
             if text is None:
                 self.forget(values)
@@ -213,8 +213,8 @@ class DeclaredOptions(Part):
         return parsed if results == 1 else Items.of((parsed, VARYING), mutable=False)
 
     def _entries(self, args: Args, kwargs: Kwargs) -> dict[str, Value]:
-        given = args[0] if args else None
-        entries = given.cells if isinstance(given, Entries) else {} if given is None else {OPEN: VARYING}
+        mapping = args[0] if args else None
+        entries = mapping.cells if isinstance(mapping, Entries) else {} if mapping is None else {OPEN: VARYING}
         return {**entries, **kwargs}
 
 

@@ -148,8 +148,8 @@ class Evaluator(Part):
             return value
         constant = self.state.project.lookup(source, name)
         if isinstance(constant, ast.expr):
-            found = self.attributes.constant(constant, Frame(None, source, Cells()))
-            return self.options.at_top(source, name, found) if isinstance(found, OptionParser) else found
+            result = self.attributes.constant(constant, Frame(None, source, Cells()))
+            return self.options.at_top(source, name, result) if isinstance(result, OptionParser) else result
         if isinstance(constant, Unknown) and name not in source.bindings:
             return _builtin(name) or constant
         return constant

@@ -266,8 +266,8 @@ class Statements(Part):
         if not isinstance(subject, Constant):
             return None
         if isinstance(pattern, ast.MatchOr):
-            found = [self._matches(subject, each) for each in pattern.patterns]
-            return True if True in found else None if None in found else False
+            answers = [self._matches(subject, each) for each in pattern.patterns]
+            return True if True in answers else None if None in answers else False
         if isinstance(pattern, ast.MatchSingleton):
             return subject.value is pattern.value
         expected = self.evaluator.evaluate(pattern.value) if isinstance(pattern, ast.MatchValue) else None

@@ -479,20 +479,20 @@ def leaves(*values: Any, dicts: bool = True) -> Sequence[Any]:
     else:
         return values
     todo, seen = [*reversed(values)], set[int]()
-    found: list[Any] = []
+    values_inside: list[Any] = []
     while todo:
         each = todo.pop()
         contents = containers.get(type(each))
         if contents is None:
-            found.append(each)
+            values_inside.append(each)
         elif id(each) not in seen:
             seen.add(id(each))
             inner = [*contents(each)]
             if containers.keys().isdisjoint(map(type, inner)):
-                found += inner
+                values_inside += inner
             else:
                 todo += inner[::-1]
-    return found
+    return values_inside
 
 
 def modules_in(value: Any) -> Sequence[Module]:

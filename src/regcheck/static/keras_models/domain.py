@@ -193,7 +193,7 @@ class KerasDomain(Domain):
         if not last[:1].isupper() and package != "keras.regularizers":
             return None
         is_layer = package in (LAYERS, "keras.applications") or package.startswith("keras.applications.")
-        made = (LayerValue if is_layer else KerasObject)(
+        result = (LayerValue if is_layer else KerasObject)(
             self.state.place(node),
             name=public,
             args=args,
@@ -201,8 +201,8 @@ class KerasDomain(Domain):
             call=node if isinstance(node, ast.Call) else None,
         )
         if is_layer:
-            self.state.created.append(made)
-        return made
+            self.state.created.append(result)
+        return result
 
     def _model(self, args: Args, kwargs: Kwargs, node: ast.expr, of: Instance | None = None) -> Value | None:
         """A functional model; `of` is the object of a subclass whose constructor builds it."""
@@ -210,9 +210,9 @@ class KerasDomain(Domain):
         outputs = kwargs.get("output", argument(args, kwargs, 1, "outputs"))
         if outputs == NONE:
             return None
-        given = kwargs.get("name", NONE)
+        name_given = kwargs.get("name", NONE)
         own = of.definition.name if of is not None else "Model"
-        name = str(given.value) if isinstance(given, Constant) and given.value else own
+        name = str(name_given.value) if isinstance(name_given, Constant) and name_given.value else own
         model = FunctionalModel(self.state.place(node), inputs=inputs, outputs=outputs, name=name)
         self.state.created.append(model)
         return model
@@ -272,8 +272,8 @@ class KerasDomain(Domain):
     @contextmanager
     def _switched(self, kwargs: Kwargs) -> Iterator[None]:
         """Layers inherit the argument `training` of the call around theirs."""
-        given = kwargs.get("training", NONE)
-        self._switches.append(self._switches[-1] if given == NONE and self._switches else given)
+        training = kwargs.get("training", NONE)
+        self._switches.append(self._switches[-1] if training == NONE and self._switches else training)
         try:
             yield
         finally:
@@ -309,11 +309,11 @@ class KerasDomain(Domain):
         spec = call.node.args
         named = {each.arg for each in (*spec.args, *spec.kwonlyargs)}
         switch = self._switches[-1] if self._switches else NONE
-        given = {key: each for key, each in kwargs.items() if key != "training"}
+        others = {key: each for key, each in kwargs.items() if key != "training"}
         if "training" in named:
-            given["training"] = Constant(self.mode is Mode.TRAIN) if switch == NONE else switch
+            others["training"] = Constant(self.mode is Mode.TRAIN) if switch == NONE else switch
         call.instance = model
-        return self.calls.call_function(call, args, given, node)
+        return self.calls.call_function(call, args, others, node)
 
     def _run_layer(self, layer: LayerValue, args: Args, kwargs: Kwargs, node: ast.expr, place: Place | None) -> Value:
         row, name = layer_named(layer.name), layer.name.rpartition(".")[2]
@@ -325,15 +325,15 @@ class KerasDomain(Domain):
         if name == "Activation":
             return self._activate(argument(layer.args, layer.kwargs, 0, "activation"), value, place, layer)
         if function in DROPPING:
-            given = args[1] if len(args) > 1 and name in _WITH_MODE else kwargs.get("training", NONE)
-            return self._drop(layer, value, given, node, place)
+            training = args[1] if len(args) > 1 and name in _WITH_MODE else kwargs.get("training", NONE)
+            return self._drop(layer, value, training, node, place)
         args = (*args, *self._dropped_inside(layer, args, kwargs, place))
         if row.kind is Kind.CONV or "pool" in function:
             value = self._run_on_map(layer, value, place)
         elif row.kind is Kind.BATCH_NORM:
-            given = args[1] if len(args) > 1 else kwargs.get("training", NONE)
+            training = args[1] if len(args) > 1 else kwargs.get("training", NONE)
             tracks = truth(layer.kwargs.get("trainable", Constant(True)))
-            train, evaluation = (truth(each) if tracks else tracks for each in self._acts(given))
+            train, evaluation = (truth(each) if tracks else tracks for each in self._acts(training))
             value = self._emit(
                 row.kind, function, (value,), place, layer=layer, active=train, other={"active": evaluation}
             )
@@ -357,20 +357,20 @@ class KerasDomain(Domain):
                 axes = (("dim", 1), ("index", -1))
                 return self._emit(Kind.RESHAPE, "select", (value,), place, axes=axes)
             return value
-        given = (
+        training = (
             argument(layer.args, layer.kwargs, *row.arguments["activation"]) if "activation" in row.arguments else NONE
         )
-        return self._activate(layer.kwargs.get("activation", given), value, place, layer)
+        return self._activate(layer.kwargs.get("activation", training), value, place, layer)
 
     def _run_wrapper(self, layer: LayerValue, args: Args, kwargs: Kwargs, node: ast.expr, place: Place | None) -> Value:
         inner = layer.argument(0, "layer")
-        known = isinstance(inner, LayerValue) and layer_named(inner.name).kind in (
+        is_recurrent = isinstance(inner, LayerValue) and layer_named(inner.name).kind in (
             Kind.RECURRENT,
             Kind.LINEAR,
             Kind.DROPOUT,
             *_POINTWISE,
         )
-        if known and isinstance(inner, LayerValue):
+        if is_recurrent and isinstance(inner, LayerValue):
             self._wrappers.append(layer)
             try:
                 return self._run_layer(inner, args, kwargs, node, place)
@@ -398,14 +398,14 @@ class KerasDomain(Domain):
         return ran if first else self._moved(ran, 1, -1)
 
     def _is_channels_first(self, layer: LayerValue) -> bool:
-        given = layer.kwargs.get("data_format", NONE)
-        return given == Constant("channels_first") or (given == NONE and self._channels_first)
+        data_format = layer.kwargs.get("data_format", NONE)
+        return data_format == Constant("channels_first") or (data_format == NONE and self._channels_first)
 
     def _moved(self, value: Value, source: int, destination: int) -> Value:
         axes = (("source", source), ("destination", destination))
         return self._emit(Kind.RESHAPE, "movedim", (value,), None, axes=axes)
 
-    def _drop(self, layer: LayerValue, value: Value, given: Value, node: ast.expr, place: Place | None) -> Value:
+    def _drop(self, layer: LayerValue, value: Value, training: Value, node: ast.expr, place: Place | None) -> Value:
         """A dropping op; one that drops channels runs on a map whose channels are moved to the front."""
         row = layer_named(layer.name)
         assert row.rate is not None
@@ -413,7 +413,7 @@ class KerasDomain(Domain):
         if isinstance(rate, UnknownObject) or rate == VARYING:
             rate = Unknown()
         certain = not any(self.state.doubts)
-        mine, other = (dropout_fields(Rate.of(rate), each, certain) for each in self._acts(given))
+        mine, other = (dropout_fields(Rate.of(rate), each, certain) for each in self._acts(training))
         of_channels = row.function[-2:-1].isdigit() and not self._is_channels_first(layer)
         drops = DROPPING[row.function].drops
         if layer.kwargs.get("noise_shape", NONE) != NONE or len(layer.args) > 1:
@@ -439,9 +439,9 @@ class KerasDomain(Domain):
             rate = layer.argument(*arguments[name]) if name in arguments else NONE
             if by_default(rate) in (Constant(0), Constant(0.0), NONE):
                 continue
-            known = Rate.of(Unknown() if isinstance(rate, UnknownObject) or rate == VARYING else rate)
+            rate_value = Rate.of(Unknown() if isinstance(rate, UnknownObject) or rate == VARYING else rate)
             acts, certain = self._acts(kwargs.get("training", NONE)), not any(self.state.doubts)
-            mine, other = (dropout_fields(known, each, certain) for each in acts)
+            mine, other = (dropout_fields(rate_value, each, certain) for each in acts)
             shown = layer.name + ("" if mine["rate"] is None else f"({name}={mine['rate']:g})")
             inside = self._emit(Kind.OPAQUE, "opaque", (*args, *kwargs.values()), place, layer=layer, learned=True)
             drops = Drops.ELEMENTS
@@ -459,9 +459,9 @@ class KerasDomain(Domain):
         place = self.state.place(node)
         return self._emit(Kind.DROPOUT, "dropout", args[:1], place, drops=drops, shown=shown, **fields)
 
-    def _acts(self, given: Value) -> tuple[Value, Value]:
+    def _acts(self, training: Value) -> tuple[Value, Value]:
         """Whether a layer acts as in training, in each mode, where a call gives it this argument `training`."""
-        value = by_default(given)
+        value = by_default(training)
         if value == NONE and self._switches:
             value = self._switches[-1]
         return (Constant(True), Constant(False)) if value == NONE else (value, value)
@@ -490,8 +490,8 @@ class KerasDomain(Domain):
         return self._emit(kind, function, (value,), place, layer=layer)
 
     def _origins(self, values: Iterable[Value]) -> tuple[str, ...]:
-        found = [name for each in leaves(*values) if isinstance(each, TensorRef) for name in each.ids]
-        return tuple(dict.fromkeys(found))
+        origins = [name for each in leaves(*values) if isinstance(each, TensorRef) for name in each.ids]
+        return tuple(dict.fromkeys(origins))
 
     def _emit(
         self,

@@ -25,13 +25,13 @@ def stepped(compilation: Compilation, layers: Iterable[Module]) -> Stepped | Non
     None where it is not adaptive, has a decay of its own, which Keras applies beside the step, or no layer has one.
     """
     optimizer = by_default(compilation.optimizer)
-    given = optimizer.kwargs.get(DECAY, NONE) if isinstance(optimizer, KerasObject) else NONE
+    decay = optimizer.kwargs.get(DECAY, NONE) if isinstance(optimizer, KerasObject) else NONE
     name = str(optimizer.value) if isinstance(optimizer, Constant) else getattr(optimizer, "name", "")
     rule = _UPDATE_RULES.get(name.rpartition(".")[2].lower())
-    found = max(_penalties(layers), default=None)
-    if rule is None or given != NONE or found is None:
+    largest = max(_penalties(layers), default=None)
+    if rule is None or decay != NONE or largest is None:
         return None
-    factor, penalty = found
+    factor, penalty = largest
     group = Group(2 * factor, penalty=f"{penalty}=L2({factor:g})")
     place = optimizer.place if isinstance(optimizer, KerasObject) else compilation.place
     described = OptimizerInfo(str(place), rule, rule, (group,))
@@ -56,8 +56,8 @@ def _factor(regularizer: Value) -> float | None:
         return None
     match regularizer.name.rpartition(".")[2].lower():
         case "l2":
-            given = regularizer.kwargs.get("l", regularizer.argument(0, "l2", _DEFAULT_FACTOR))
-            return number_of(given)
+            factor = regularizer.kwargs.get("l", regularizer.argument(0, "l2", _DEFAULT_FACTOR))
+            return number_of(factor)
         case "l1l2" | "l1_l2":
             return number_of(regularizer.argument(1, "l2", 0.0))
     return None

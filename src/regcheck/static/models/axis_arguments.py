@@ -20,8 +20,8 @@ def axis_arguments_of(function: str, args: Args, kwargs: Kwargs) -> tuple[tuple[
 def axis_arguments_of_layer(layer: LayerValue) -> tuple[tuple[str, Any], ...]:
     """Those of a layer's call: arguments of its constructor."""
     row = layer_named(layer.name)
-    given: Mapping[str, Any] = {name: _plain(layer.argument(*each)) for name, each in row.arguments.items()}
-    return axis_arguments(row.function, (), given)
+    arguments: Mapping[str, Any] = {name: _plain(layer.argument(*each)) for name, each in row.arguments.items()}
+    return axis_arguments(row.function, (), arguments)
 
 
 def index_of(key: Value, node: ast.AST) -> Any:

@@ -41,10 +41,10 @@ def is_built_once(model: Module, module: Module, registered: Mapping[int, str]) 
 
     for _, owner in descendants(model):
         if isinstance(owner, Instance) and id(owner) in registered:
-            kept = {name for name, child in owner.children() if holds(child)}
-            if kept:
+            names = {name for name, child in owner.children() if holds(child)}
+            if names:
                 methods = (code for each in owner.definition.mro for code in each.methods.values())
-                return any(not kept.isdisjoint(_tested(code)) for code in methods)
+                return any(not names.isdisjoint(_tested(code)) for code in methods)
     return False
 
 

@@ -20,13 +20,13 @@ def width_counts_classes(layer: LayerValue) -> bool:
 
 def _width(layer: LayerValue) -> ast.expr | None:
     """The expression of a layer's width; None where the call does not show it."""
-    known = layer_named(layer.name).arguments
-    argument = next((known[name] for name in _WIDTHS if name in known), None)
+    signature = layer_named(layer.name).arguments
+    argument = next((signature[name] for name in _WIDTHS if name in signature), None)
     if argument is None or layer.call is None:
         return None
-    given = layer.call.args
-    if argument.position < len(given) and not any(isinstance(each, ast.Starred) for each in given):
-        return given[argument.position]
+    arguments = layer.call.args
+    if argument.position < len(arguments) and not any(isinstance(each, ast.Starred) for each in arguments):
+        return arguments[argument.position]
     return next((each.value for each in layer.call.keywords if each.arg == argument.name), None)
 
 

@@ -54,8 +54,8 @@ class CachedCalls(Calls):
         self.cache = cache
 
     def call_function(self, function: Function, args: Args, kwargs: Kwargs, node: ast.AST) -> Value:
-        given = args if function.instance is None else (function.instance, *args)
-        call = self._key((function.node, function.owner), given, kwargs) if function.outer is None else None
+        positional = args if function.instance is None else (function.instance, *args)
+        call = self._key((function.node, function.owner), positional, kwargs) if function.outer is None else None
         if call is None:
             return super().call_function(function, args, kwargs, node)
         key, arguments = call
@@ -174,9 +174,9 @@ class Builder:
 
 def _result(values: Sequence[Value], arguments: StructuralKey, work: Work) -> _Result:
     """Copies of values that a call gave: later code of the program may change the originals."""
-    given = tuple(arguments.objects)
-    objects = _replacements(given, arguments)
-    return _Result(tuple([rebuild(each, objects) for each in values]), given, work)
+    inputs = tuple(arguments.objects)
+    objects = _replacements(inputs, arguments)
+    return _Result(tuple([rebuild(each, objects) for each in values]), inputs, work)
 
 
 def _replacements(objects: Sequence[object], arguments: StructuralKey) -> dict[int, Any]:

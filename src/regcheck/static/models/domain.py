@@ -242,9 +242,9 @@ class ModelDomain(Domain):
         count = kwargs.get("total_count", args[0] if probability.position and args else Constant(1))
         if self.emitter.origins(values) or count != Constant(1):
             return None
-        made = self.emit(Kind.CONSTANT, "distribution", (), place=self.state.place(node))
-        self.emitter.coin_tosses[made.ids[0]] = argument(args, kwargs, *probability)
-        return made
+        number = self.emit(Kind.CONSTANT, "distribution", (), place=self.state.place(node))
+        self.emitter.coin_tosses[number.ids[0]] = argument(args, kwargs, *probability)
+        return number
 
     def _sample(self, distribution: TensorRef, args: Args, kwargs: Kwargs, node: ast.expr) -> Value:
         probability = self.emitter.coin_tosses[distribution.ids[0]]

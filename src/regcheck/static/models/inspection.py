@@ -263,48 +263,48 @@ def likeness(model: Module) -> str:
     return hashlib.blake2b(repr(_likeness(model, {})).encode(errors="replace"), digest_size=16).hexdigest()
 
 
-def _likeness(value: Value, known: dict[int, int]) -> Hashable:
-    """A key with the representation that is equal for like values; `known` numbers the objects that occurred."""
+def _likeness(value: Value, numbers: dict[int, int]) -> Hashable:
+    """A key with the representation that is equal for like values; `numbers` numbers the objects that occurred."""
     if isinstance(value, Constant):
         small = not isinstance(value.value, int) or value.value < 4
         telling = value.value if small and isinstance(value.value, (int, float, str)) else None
         return (type(value.value), telling, value.default)
     if type(value) in (Unknown, TensorRef, External, Weight):
         return value
-    if id(value) in known:
-        return known[id(value)]
-    known[id(value)] = len(known)
+    if id(value) in numbers:
+        return numbers[id(value)]
+    numbers[id(value)] = len(numbers)
     parts: list[Hashable] = [type(value).__name__]
     if isinstance(value, Module):
         parts += [identity(value)]
-        parts += [(name, _likeness(each, known)) for name, each in value.cells.items()]
+        parts += [(name, _likeness(each, numbers)) for name, each in value.cells.items()]
     if isinstance(value, LayerValue):
-        parts += [value.name, *(_likeness(each, known) for each in value.args)]
-        parts += [(name, _likeness(each, known)) for name, each in value.kwargs.items()]
+        parts += [value.name, *(_likeness(each, numbers) for each in value.args)]
+        parts += [(name, _likeness(each, numbers)) for name, each in value.kwargs.items()]
     elif isinstance(value, Container):
-        parts += [(name, _likeness(each, known)) for name, each in value.entries.items()]
+        parts += [(name, _likeness(each, numbers)) for name, each in value.entries.items()]
     elif isinstance(value, Instance):
-        parts += [value.base and _likeness(value.base, known)]
+        parts += [value.base and _likeness(value.base, numbers)]
     elif isinstance(value, (Items, Maybe)):
-        parts += [_likeness(each, known) for each in value.items]
+        parts += [_likeness(each, numbers) for each in value.items]
     elif isinstance(value, Either):
-        parts += [_likeness(each, known) for each in value.options]
+        parts += [_likeness(each, numbers) for each in value.options]
     elif isinstance(value, Several):
-        parts += [_likeness(value.item, known)]
+        parts += [_likeness(value.item, numbers)]
     elif isinstance(value, Entries):
-        parts += [(name, _likeness(each, known)) for name, each in value.cells.items()]
+        parts += [(name, _likeness(each, numbers)) for name, each in value.cells.items()]
     elif isinstance(value, Function):
-        parts += [_position(value), value.instance is not None and _likeness(value.instance, known)]
+        parts += [_position(value), value.instance is not None and _likeness(value.instance, numbers)]
     elif isinstance(value, Partial):
-        parts += [_likeness(each, known) for each in (value.callee, *value.args, *value.kwargs.values())]
+        parts += [_likeness(each, numbers) for each in (value.callee, *value.args, *value.kwargs.values())]
     elif isinstance(value, UnknownObject):
         parts += [value.varies]
     elif isinstance(value, Setting):
-        parts += [value.origin, _likeness(value.default, known)]
+        parts += [value.origin, _likeness(value.default, numbers)]
     elif isinstance(value, Configuration):
-        parts += [(name, _likeness(each, known)) for name, each in value.settings.items()]
+        parts += [(name, _likeness(each, numbers)) for name, each in value.settings.items()]
     elif isinstance(value, (Parameters, ParameterOf)):
-        parts += [value.varies, value.owner is not None and _likeness(value.owner, known)]
+        parts += [value.varies, value.owner is not None and _likeness(value.owner, numbers)]
     elif isinstance(value, Definition):
         parts += [_position(value)]
     elif isinstance(value, Unknown):

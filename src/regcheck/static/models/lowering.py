@@ -156,8 +156,8 @@ class ForwardRun:
         return result.items if isinstance(result, Items) else ()
 
     def _argument(self, name: str) -> Value:
-        known = argument_of_predictions(self.model, name) if isinstance(self.model, Instance) else None
-        return known or self._input(name)
+        constant = argument_of_predictions(self.model, name) if isinstance(self.model, Instance) else None
+        return constant or self._input(name)
 
     def _input(self, name: str) -> Value:
         return self.emitter.emit(Kind.INPUT, name, (), place=None)

@@ -53,7 +53,7 @@ def train_only(definition: ClassDefinition) -> tuple[TrainOnly, ...]:
             method = definition.method(name)
             if method is not None:
                 search.function(method, frozenset(), False)
-        _TRAIN_ONLY[definition] = tuple(search.found)
+        _TRAIN_ONLY[definition] = tuple(search.train_only)
     return _TRAIN_ONLY[definition]
 
 
@@ -62,7 +62,7 @@ class _Search:
 
     def __init__(self, definition: ClassDefinition) -> None:
         self.definition = definition
-        self.found: list[TrainOnly] = []
+        self.train_only: list[TrainOnly] = []
         self._functions: list[tuple[ast.AST, frozenset[str], bool]] = []
         self._within: list[_Scope] = []
 
@@ -152,8 +152,11 @@ class _Search:
         callee = self._callee(node.func)
         if callee is not None and not any(isinstance(each, ast.Starred) for each in node.args):
             names = [each.arg for each, _ in parameters_of(callee.node.args)][callee.owner is not None :]
-            given = [*zip(names, node.args, strict=False), *((each.arg or "", each.value) for each in node.keywords)]
-            self.function(callee, frozenset(each for each, value in given if scope.is_mode(value)), gated)
+            arguments = [
+                *zip(names, node.args, strict=False),
+                *((each.arg or "", each.value) for each in node.keywords),
+            ]
+            self.function(callee, frozenset(each for each, value in arguments if scope.is_mode(value)), gated)
 
     def _drop(self, node: ast.Call, gated: bool) -> None:
         """A dropout that only drops in train mode, by its switch or by its rate."""
@@ -181,7 +184,7 @@ class _Search:
     def _add(self, kind: str, rate: ast.expr | None = None) -> None:
         """What is found counts with the settings of all functions around it."""
         settings = frozenset[str]().union(*[each.settings for each in self._within])
-        self.found.append(TrainOnly(kind, rate, settings))
+        self.train_only.append(TrainOnly(kind, rate, settings))
 
 
 @dataclass

@@ -98,11 +98,11 @@ class ModeSwitch(Part):
             for _, each in descendants(module):
                 self.calls.call(args[0], (each,), {}, node)
             return module
-        found = [*(module.children() if name in _CHILDREN else descendants(module))]
+        parts = [*(module.children() if name in _CHILDREN else descendants(module))]
         if name in ("modules", "children"):
-            return Items.of(tuple([each for _, each in found]))
+            return Items.of(tuple([each for _, each in parts]))
         if name in ("named_modules", "named_children"):
-            return Items.of(tuple([Items.of((Constant(path), each), mutable=False) for path, each in found]))
+            return Items.of(tuple([Items.of((Constant(path), each), mutable=False) for path, each in parts]))
         return None
 
 
@@ -140,9 +140,9 @@ def _own_train(module: Module) -> Function | None:
 
 def _requests_mode(train: Function) -> bool:
     """Whether a `train` method takes a mode, and is not a training loop."""
-    given = _parameters(train)
-    default = given[0][1] if given else None
-    if sum(each is None for _, each in given) > 1:
+    parameters = _parameters(train)
+    default = parameters[0][1] if parameters else None
+    if sum(each is None for _, each in parameters) > 1:
         return False
     return default is None or (isinstance(default, ast.Constant) and isinstance(default.value, bool))
 

@@ -239,30 +239,32 @@ class _Reach:
 
     def _read(self, code: ast.AST, source: Source) -> None:
         """Adds what a function or an expression mentions."""
-        found = source.mentions.get(code)
-        if found is None:
-            found = source.mentions[code] = Mentions.of(code)
+        mentions = source.mentions.get(code)
+        if mentions is None:
+            mentions = source.mentions[code] = Mentions.of(code)
         if source.products and Trait.REUSES_MASK in self.project.starts:
             raise _StartFound
-        self._mention(found.attributes, found.foreign)
-        self._gated += [(each, code) for each in found.gated]
-        self._strings |= found.strings
-        self._fragments |= found.fragments
-        self._computes_names |= found.computes_names
-        self._computes_own_names |= found.computes_own_names
-        self._sets_modes |= found.sets_training or not _SETTING_MODES.isdisjoint(found.names | found.attributes)
+        self._mention(mentions.attributes, mentions.foreign)
+        self._gated += [(each, code) for each in mentions.gated]
+        self._strings |= mentions.strings
+        self._fragments |= mentions.fragments
+        self._computes_names |= mentions.computes_names
+        self._computes_own_names |= mentions.computes_own_names
+        self._sets_modes |= mentions.sets_training or not _SETTING_MODES.isdisjoint(
+            mentions.names | mentions.attributes
+        )
         bindings = source.bindings
         is_open = bool(source.stars) or "__getattr__" in bindings
-        for name in found.names | found.owners:
+        for name in mentions.names | mentions.owners:
             if is_open or name in bindings:
                 value = self.project.lookup(source, name)
                 if isinstance(value, ast.expr):
                     self._add_code(value, source)
-                elif isinstance(value, Definition) and name not in found.names:
+                elif isinstance(value, Definition) and name not in mentions.names:
                     self._add_class(value)
                 else:
                     self._values.append(value)
-        for statement in found.imports:
+        for statement in mentions.imports:
             self._values += self.project.imports_of(source, statement).values()
 
     def _mention(self, attributes: Iterable[str], foreign: Iterable[str]) -> None:

@@ -48,8 +48,8 @@ def _scores(call: ast.Call) -> bool:
 
 def _operands(call: ast.Call) -> Iterator[ast.expr | str]:
     """The receiver and the arguments of a call; a variable by its name."""
-    given = [*call.args, *(each.value for each in call.keywords)]
+    arguments = [*call.args, *(each.value for each in call.keywords)]
     if isinstance(call.func, ast.Attribute):
-        given.append(call.func.value)
-    for each in given:
+        arguments.append(call.func.value)
+    for each in arguments:
         yield each.id if isinstance(each, ast.Name) else each

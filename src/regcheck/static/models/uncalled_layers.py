@@ -95,11 +95,11 @@ def _rate(layer: LayerValue) -> Rate:
 def _is_followed(definition: Definition) -> bool:
     """Whether all classes that may read an attribute of an object of this class are in the project."""
     outside = (base for each in definition.mro for base in each.bases if not isinstance(base, Definition))
-    known = all(isinstance(base, External) and base.name.endswith(FRAMEWORK_BASES) for base in outside)
-    return known and definition.method("forward") is not None
+    are_frameworks = all(isinstance(base, External) and base.name.endswith(FRAMEWORK_BASES) for base in outside)
+    return are_frameworks and definition.method("forward") is not None
 
 
 def _statements(definition: Definition) -> Iterator[ClassReads]:
     """The class statements of a class and of those that it derives from."""
     for each in definition.mro:
-        yield from (found for found in each.source.attribute_reads.classes if found.line == each.node.lineno)
+        yield from (reads for reads in each.source.attribute_reads.classes if reads.line == each.node.lineno)

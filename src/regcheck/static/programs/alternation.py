@@ -10,17 +10,17 @@ from regcheck.core.usage import Backward, Called, Event
 
 def mark_alternating_calls(events: Sequence[Event]) -> tuple[Event, ...]:
     """Marks calls without gradients as alternating, if exactly one training step follows each of them."""
-    found = list(events)
+    marked_events = list(events)
     calls: dict[object, list[tuple[int, Called]]] = {}
     for index, each in enumerate(events):
         if isinstance(each, Called) and not each.grad:
             calls.setdefault((each.place, each.model.key), []).append((index, each))
-    for made in calls.values():
-        ends = [*(index for index, _ in made[1:]), None]
-        if len(made) > 1 and all(_is_one_step(events[index:end]) for (index, _), end in zip(made, ends, strict=True)):
-            for index, call in made:
-                found[index] = replace(call, alternating=True)
-    return tuple(found)
+    for group in calls.values():
+        ends = [*(index for index, _ in group[1:]), None]
+        if len(group) > 1 and all(_is_one_step(events[index:end]) for (index, _), end in zip(group, ends, strict=True)):
+            for index, call in group:
+                marked_events[index] = replace(call, alternating=True)
+    return tuple(marked_events)
 
 
 def _is_one_step(events: Sequence[Event]) -> bool:

@@ -155,23 +155,23 @@ class ProgramDomain(Domain):
         return result
 
     def _run(self, module: Module, args: Args, kwargs: Kwargs, node: ast.expr) -> Value:
-        given = (*args, *kwargs.values())
+        arguments = (*args, *kwargs.values())
         self.freezing.use(module)
         if isinstance(module, LayerValue) and is_loss(module):
             if LOSSES[module.name] in ("", *EMBEDDING_LOSSES):  # without a function, its own layers make the scores
-                self.log.note_features(given)
+                self.log.note_features(arguments)
             self.log.add_score(LOSSES[module.name], args, kwargs)
-            return self.log.consume_in_loss(given)
+            return self.log.consume_in_loss(arguments)
         if not is_function(module):
-            self.log.note_features(given)
+            self.log.note_features(arguments)
         elif is_loss(module) or _NAMES_LOSS.search(_callee(node)):
-            self.log.consume_in_loss(given)
+            self.log.consume_in_loss(arguments)
         if not self.log.is_model(module):
             self.log.add_part_call(module, node)
-            return self.opaque(given, node)
+            return self.opaque(arguments, node)
         if isinstance(module, Instance) and self._is_single_prediction(module, node):
             note_prediction(self.state, module, args, kwargs)
-        result = self.log.add_call(module, given, node)
+        result = self.log.add_call(module, arguments, node)
         self.restoration.note_call(module, self.log.origins((result,))[0])
         return result
 
@@ -216,10 +216,10 @@ class ProgramDomain(Domain):
     def item(self, owner: Value, key: Value, node: ast.AST) -> Value:
         if isinstance(owner, UnknownObject) and isinstance(key, Constant):
             return owner.part(f"[{key.value!r}]")
-        known = by_default(key)
-        if isinstance(owner, External) and owner.name.endswith(".__dict__") and isinstance(known, Constant):
+        default = by_default(key)
+        if isinstance(owner, External) and owner.name.endswith(".__dict__") and isinstance(default, Constant):
             package = External(owner.name.removesuffix(".__dict__"))
-            return computed_from((key,), self.attributes.attribute(package, str(known.value)))
+            return computed_from((key,), self.attributes.attribute(package, str(default.value)))
         return super().item(owner, key, node)
 
     def training(self, module: Module) -> Value:
@@ -337,8 +337,8 @@ class ProgramDomain(Domain):
     def models_of_one_mode(self, choice: Either) -> list[Module]:
         """The whole models that a value may be, if they have the same mode."""
         models = [each for each in options_of(choice) if isinstance(each, Module)]
-        found = {modes(each)[0] if self.log.is_model(each) else None for each in models}
-        return models if len(found) == 1 and None not in found else []
+        modes_of_models = {modes(each)[0] if self.log.is_model(each) else None for each in models}
+        return models if len(modes_of_models) == 1 and None not in modes_of_models else []
 
     def copy_of(self, value: Value) -> Value:
         """A copy of a module with a mode of its own."""
@@ -482,16 +482,16 @@ class ProgramDomain(Domain):
                 return computed
         if not isinstance(owner, (Unknown, TensorRef, OptimizerValue, Bound, External)):
             return None
-        given = (owner, *args, *kwargs.values())
+        arguments = (owner, *args, *kwargs.values())
         if name == "backward":
-            for each in given:
+            for each in arguments:
                 self.log.events += each.terms if isinstance(each, PenalizedLoss) else ()
             self.log.add(Backward, node)
-            self.log.add_composed_steps(given, node)
-            self.log.backpropagate(given)
-            self.freezing.train(given)
-            self.constraints.train(given)
-            return self.log.consume_in_training(given)
+            self.log.add_composed_steps(arguments, node)
+            self.log.backpropagate(arguments)
+            self.freezing.train(arguments)
+            self.constraints.train(arguments)
+            return self.log.consume_in_training(arguments)
         if name == "step":
             closure = argument(args, kwargs, 0, "closure")
             if isinstance(closure, Function):
@@ -515,14 +515,14 @@ class ProgramDomain(Domain):
             if name == AVERAGING:
                 return NONE
             if name in LEAVING_MODES or name in BESIDE_MODES:
-                self.unsettle(given[1:])
-                return self.log.consume(given)
+                self.unsettle(arguments[1:])
+                return self.log.consume(arguments)
             return self.unknown_models.method(owner, name, args, kwargs, node)
         if not isinstance(owner, TensorRef):
             return None
         if name in METADATA:
             return VARYING
-        return self._computed(name, given, node)
+        return self._computed(name, arguments, node)
 
     def _loaded(self, definition: Definition, node: ast.expr) -> Value:
         """The model that Lightning constructs and loads weights into: it is in train mode."""

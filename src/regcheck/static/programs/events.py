@@ -284,9 +284,9 @@ class EventLog(Part):
 
     def add_score(self, loss: str, args: Args, kwargs: Kwargs) -> None:
         """Adds a loss function of torch to the model call whose result itself is the input of the loss."""
-        given = argument(args, kwargs, 0, "input")
-        if loss and isinstance(given, CallResult) and self.origins((given,)):
-            index = self.origins((given,))[0]
+        scores = argument(args, kwargs, 0, "input")
+        if loss and isinstance(scores, CallResult) and self.origins((scores,)):
+            index = self.origins((scores,))[0]
             event = self.events[index]
             assert isinstance(event, Called)
             if loss not in event.scored_by:
@@ -316,8 +316,8 @@ class EventLog(Part):
                 self._backpropagate(each)
 
     def subject(self, model: Module) -> Subject:
-        known = not isinstance(model, UnknownModel)
-        return Subject(self.key_of(model), name_of(model), modes(model)[1], has_learned_layers(model), known)
+        is_followed = not isinstance(model, UnknownModel)
+        return Subject(self.key_of(model), name_of(model), modes(model)[1], has_learned_layers(model), is_followed)
 
     def key_of(self, model: Module) -> str:
         """The key of a model, which no model of another program has."""
@@ -451,7 +451,7 @@ class EventLog(Part):
         if not isinstance(result, TensorRef):
             return result
         by_model = [bool(self.origins((each,))) for each in values]
-        others = [each for each, known in zip(values, by_model, strict=True) if not known]
+        others = [each for each, is_model in zip(values, by_model, strict=True) if not is_model]
         compares = name in _SCORING and not all(isinstance(each, _FIXED) for each in others)
         return Difference(result.ids) if compares or _holds_difference(values) else result
 

@@ -39,7 +39,7 @@ from .mode_restoration import is_generator
 class _Program:
     """What one program freezes and trains. Modules are keyed by their ids.
 
-    `held` are the modules whose parameters its optimizers hold, None where that is unknown. `perhaps` and `surely`
+    `optimized` are the modules whose parameters its optimizers hold, None where that is unknown. `perhaps` and `surely`
     are the modules whose parameters need gradients at a backward pass. `rewritten` are those whose parameters it
     changes by other means. `moving` holds the modules in train mode of each call that trains, by the index of its
     event, and of each call in `feeding`, whose result only goes into other models that are trained; `train_set_at`
@@ -49,7 +49,7 @@ class _Program:
     own.
     """
 
-    held: set[int] | None = field(default_factory=set)
+    optimized: set[int] | None = field(default_factory=set)
     has_optimizer: bool = False
     perhaps: set[int] = field(default_factory=set)
     surely: set[int] = field(default_factory=set)
@@ -92,17 +92,21 @@ class Freezing(Part):
     def add_optimizer(self, parameters: Value) -> None:
         """The program builds an optimizer of these parameters."""
         owners = _owners_in(parameters)
-        held = None if owners is None else {id(each) for owner in owners for _, each in descendants(owner)}
+        modules = None if owners is None else {id(each) for owner in owners for _, each in descendants(owner)}
         program = self._program
-        program.held = None if held is None or program.held is None else program.held | held
+        program.optimized = None if modules is None or program.optimized is None else program.optimized | modules
         program.has_optimizer = True
 
     def may_train(self, module: Module) -> bool:
         """Whether optimizers hold parameters of a module that need gradients; True where that is unknown."""
         program, within = self._program, [each for _, each in descendants(module)]
-        held = program.held is None or not program.has_optimizer or any(id(each) in program.held for each in within)
+        may_step = (
+            program.optimized is None
+            or not program.has_optimizer
+            or any(id(each) in program.optimized for each in within)
+        )
         switches = {_switch(each, name) for each in within for name in parameter_names(each)}
-        return held and switches != {False}
+        return may_step and switches != {False}
 
     def rewrite(self, owner: Module | None) -> None:
         """The program changes parameters of a module by hand."""
@@ -111,8 +115,8 @@ class Freezing(Part):
 
     def load(self, module: Module, node: ast.AST) -> None:
         """The program loads weights into a module; into a part from a live model, as teachers begin."""
-        given = node.args[0] if isinstance(node, ast.Call) and node.args else None
-        if isinstance(given, ast.Call) and isinstance(given.func, ast.Attribute) and given.func.attr == "state_dict":
+        source = node.args[0] if isinstance(node, ast.Call) and node.args else None
+        if isinstance(source, ast.Call) and isinstance(source.func, ast.Attribute) and source.func.attr == "state_dict":
             self.rewrite(None if self.log.is_model(module) else module)
 
     def copy(self, original: Module, copy: Module) -> None:
@@ -216,16 +220,16 @@ class Freezing(Part):
             norm = layer is not None and layer_named(layer.name).is_norm
             if not (names or norm):
                 continue
-            held = program.held is None or not program.has_optimizer or key in program.held
+            may_step = program.optimized is None or not program.has_optimizer or key in program.optimized
             rewritten = key in program.rewritten or self._copied_from.get(key) in ids
             trained = None
-            if not held or key not in program.perhaps:
+            if not may_step or key not in program.perhaps:
                 trained = False
             elif key in program.surely and not rewritten:
                 trained = True
             moves = key in training and key not in program.on_purpose and _moves(each)
-            kept = any(f"{path}.".startswith(f"{around}.") or not around for around in own_modes)
-            yield OwnedParameters(path, None if rewritten else trained, norm, not names, moves and not kept)
+            keeps_mode = any(f"{path}.".startswith(f"{around}.") or not around for around in own_modes)
+            yield OwnedParameters(path, None if rewritten else trained, norm, not names, moves and not keeps_mode)
 
 
 def _switch(owner: Module, name: str) -> bool | None:

@@ -82,11 +82,11 @@ class Imports:
             del self._running[source.path]
             self.globals[source.path] = cells
 
-    def forget(self, known: frozenset[str]) -> None:
-        """Forgets the files that are not `known`, by path."""
-        self._forgotten.append({path: self.globals.pop(path) for path in self.globals.keys() - known})
-        self._own &= known
-        self._copies = {path: each for path, each in self._copies.items() if path in known}
+    def forget(self, names: frozenset[str]) -> None:
+        """Forgets the files that are not `names`, by path."""
+        self._forgotten.append({path: self.globals.pop(path) for path in self.globals.keys() - names})
+        self._own &= names
+        self._copies = {path: each for path, each in self._copies.items() if path in names}
 
     def add_facts(self) -> None:
         """Adds to the domain what tops have shown of objects that they constructed."""

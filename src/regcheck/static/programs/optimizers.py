@@ -67,9 +67,9 @@ class Optimizers(Part):
 
     def configure(self, task: Module, configured: Value) -> None:
         """A library gets what `configure_optimizers` of a task returns."""
-        found = [*_optimizers_in(configured)]
-        if found:
-            self._of_tasks[id(task)] = found[0] if len(found) == 1 else Items.of(tuple(found))
+        optimizers = [*_optimizers_in(configured)]
+        if optimizers:
+            self._of_tasks[id(task)] = optimizers[0] if len(optimizers) == 1 else Items.of(tuple(optimizers))
 
     def of_task(self, task: Module) -> Value | None:
         """`task.optimizers()`: what the task has configured; None if it has configured nothing yet."""
@@ -89,12 +89,12 @@ class Optimizers(Part):
     def construct(self, name: str, args: Args, kwargs: Kwargs, node: ast.expr) -> OptimizerValue:
         """`torch.optim.name(…)`."""
         row = OPTIMIZERS.get(name, UNLISTED)
-        given = row.decay or _NO_DECAY
+        decay = row.decay or _NO_DECAY
         defaults = {
-            DECAY: argument(args, kwargs, *given),
+            DECAY: argument(args, kwargs, *decay),
             FLAG: argument(args, kwargs, *(row.flag or _NO_FLAG)),
         }
-        names = tuple(dict.fromkeys(_names(node, given))) if isinstance(node, ast.Call) else ()
+        names = tuple(dict.fromkeys(_names(node, decay))) if isinstance(node, ast.Call) else ()
         parameters = argument(args, kwargs, 0, "params")
         described = OptimizerInfo(str(self.state.place(node)), name, name, (), names)
         groups = Items.of(self._groups(parameters, defaults))
@@ -127,15 +127,15 @@ class Optimizers(Part):
 
     def _groups(self, parameters: Value, defaults: Mapping[str, Value]) -> tuple[Value, ...]:
         """The parameter groups, each with the optimizer's settings unless it gives its own."""
-        given = parameters.items if isinstance(parameters, Items) else ()
-        if given and all(isinstance(element(each), Entries) for each in given):
-            groups = [self._group(element(each), defaults) for each in given]
+        elements = parameters.items if isinstance(parameters, Items) else ()
+        if elements and all(isinstance(element(each), Entries) for each in elements):
+            groups = [self._group(element(each), defaults) for each in elements]
             return tuple(
                 Several(group) if isinstance(each, Several) else group
-                for each, group in zip(given, groups, strict=True)
+                for each, group in zip(elements, groups, strict=True)
             )
         group = self._group(Entries.of({"params": parameters}), defaults)
-        is_one = isinstance(parameters, Parameters) or bool(given)
+        is_one = isinstance(parameters, Parameters) or bool(elements)
         return (group,) if is_one else (Several(group),)
 
     def _group(self, own: Value, defaults: Mapping[str, Value]) -> ParameterGroup:
@@ -165,12 +165,12 @@ def _optimizers_in(configured: Value) -> Iterator[OptimizerValue]:
 
 def _names(call: ast.Call, decay: Argument) -> Iterator[str]:
     """The names in the expressions that a call gives as weight decay, for all parameters or for a group."""
-    given = [each.value for each in call.keywords if each.arg == DECAY]
-    given += call.args[decay.position : decay.position + 1]
+    values = [each.value for each in call.keywords if each.arg == DECAY]
+    values += call.args[decay.position : decay.position + 1]
     for each in (node for node in walk(call) if isinstance(node, ast.Dict)):
         pairs = zip(each.keys, each.values, strict=True)
-        given += [value for key, value in pairs if isinstance(key, ast.Constant) and key.value == DECAY]
-    for node in (inner for each in given for inner in walk(each)):
+        values += [value for key, value in pairs if isinstance(key, ast.Constant) and key.value == DECAY]
+    for node in (inner for each in values for inner in walk(each)):
         if isinstance(node, (ast.Name, ast.Attribute)):
             yield ast.unparse(node)
         elif isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Constant):

@@ -132,8 +132,8 @@ class PartLoops(Part):
         if name in ("any", "all") and len(args) == 1 and isinstance(args[0], Items):
             answers = [truth(each) for each in args[0].items]
             decisive = name == "any"
-            known = Constant(not decisive) if None not in answers and args[0].exact else None
-            return Constant(decisive) if decisive in answers else known
+            answer = Constant(not decisive) if None not in answers and args[0].exact else None
+            return Constant(decisive) if decisive in answers else answer
         if name == "chain":
             return Items.of(tuple([item for each in args for item in self.containers.items_of(each)]))
         return self.class_of(args[0]) if name == "type" and len(args) == 1 and isinstance(args[0], Module) else None
@@ -150,8 +150,8 @@ class PartLoops(Part):
         """The result of a method of a part's name, or of the name of its class, where it can be computed."""
         if not self.is_listing or (str, name) not in METHODS:
             return None
-        text, given = _text(owner), [_texts(each) if isinstance(each, Items) else _text(each) for each in args]
-        return None if text is None or None in given else self.state.compute(METHODS[str, name], text, *given)
+        text, arguments = _text(owner), [_texts(each) if isinstance(each, Items) else _text(each) for each in args]
+        return None if text is None or None in arguments else self.state.compute(METHODS[str, name], text, *arguments)
 
     def comparison(self, op: ast.cmpop, left: Value, right: Value) -> Value | None:
         """The result of comparing a part's name or class with others, where it can be computed."""

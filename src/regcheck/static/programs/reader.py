@@ -296,11 +296,11 @@ def constructor_arguments(definition: ClassDefinition) -> dict[str, Value]:
     """
     method = definition.method("__init__")
     if method is not None:
-        given = [(each.arg, default) for each, default in parameters_of(method.node.args)[1:]]
+        parameters = [(each.arg, default) for each, default in parameters_of(method.node.args)[1:]]
     else:
-        given = [*definition.fields]
-    arguments: dict[str, Value] = {name: UnknownObject() for name, default in given if default is None}
-    for name, default in given:
+        parameters = [*definition.fields]
+    arguments: dict[str, Value] = {name: UnknownObject() for name, default in parameters if default is None}
+    for name, default in parameters:
         if isinstance(default, ast.Constant) and isinstance(default.value, (bool, int, str)):
             origin = Origin(name, Place(definition.source.path, default.lineno))
             arguments[name] = Setting(default=Constant(default.value), origin=origin)

@@ -57,12 +57,12 @@ def repetition_of(call: ast.AST, frames: Sequence[Frame]) -> Repetition:
         around += [loop for loop, each in calling if inner or not hands_in(loop, each)]
     copies = not _COPYING.isdisjoint(_names_called(body))
     around += [each for each in inner[:-1] if not hands_in(each, call)]
-    found = Repetition(loops=tuple(around), copies=copies, single=not copies and _is_single(call, body))
+    repetition = Repetition(loops=tuple(around), copies=copies, single=not copies and _is_single(call, body))
     if not inner:
-        return found
+        return repetition
     of_inputs = hands_in(inner[-1], call)
     at_once = not isinstance(inner[-1], _LOOPS)
-    return replace(found, of_inputs=of_inputs, of_one_input=not of_inputs, at_once=at_once)
+    return replace(repetition, of_inputs=of_inputs, of_one_input=not of_inputs, at_once=at_once)
 
 
 def is_of_one_input(call: ast.AST, frame: Frame) -> bool:
@@ -78,7 +78,7 @@ def _is_single(call: ast.AST, body: ast.AST) -> bool:
             for target in each.targets:
                 if isinstance(target, ast.Name):
                     assigned.setdefault(target.id, []).append(each.value)
-    found, seen = False, set[str]()
+    adds_axis, seen = False, set[str]()
     todo = [*call.args] if isinstance(call, ast.Call) else []
     while todo:
         for each in walk(todo.pop()):
@@ -87,8 +87,8 @@ def _is_single(call: ast.AST, body: ast.AST) -> bool:
             if isinstance(each, ast.Name) and each.id not in seen:
                 seen.add(each.id)
                 todo += assigned.get(each.id, ())
-            found = found or _adds_axis(each)
-    return found
+            adds_axis = adds_axis or _adds_axis(each)
+    return adds_axis
 
 
 def _adds_axis(node: ast.AST) -> bool:
@@ -124,8 +124,8 @@ def _loops_around(body: ast.AST, call: ast.AST) -> tuple[_Loop, ...]:
 def hands_in(loop: _Loop, call: ast.AST) -> bool:
     """Whether the arguments of a call depend on what the loop changes from pass to pass."""
     changing = _changing(loop, call)
-    given = [*call.args, *call.keywords] if isinstance(call, ast.Call) else []
-    return any(not changing.isdisjoint(_names(each)) for each in given)
+    arguments = [*call.args, *call.keywords] if isinstance(call, ast.Call) else []
+    return any(not changing.isdisjoint(_names(each)) for each in arguments)
 
 
 def _changing(loop: _Loop, call: ast.AST) -> set[str]:

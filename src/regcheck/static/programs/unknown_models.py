@@ -66,8 +66,8 @@ class UnknownModels(Part):
 
     def _names_transformers(self, node: ast.expr) -> bool:
         """Whether an expression names something of transformers."""
-        found = self.state.project.resolve(self.state.frame.source, node)
-        return isinstance(found, External) and found.name.startswith("transformers.")
+        value = self.state.project.resolve(self.state.frame.source, node)
+        return isinstance(value, External) and value.name.startswith("transformers.")
 
     def _is_of_transformers(self, value: UnknownObject, node: ast.expr) -> bool:
         """Whether transformers loads an object, or what it was built from, or the annotation of its name says so."""
@@ -164,11 +164,11 @@ def _owners(value: UnknownObject) -> Iterator[UnknownObject]:
 
 def _sources(value: UnknownObject) -> set[UnknownObject]:
     """The objects that an object was built from, directly or not."""
-    found: set[UnknownObject] = set()
+    sources: set[UnknownObject] = set()
     todo = [value]
     while todo:
         each = todo.pop()
-        fresh = {origin for whole in (each, *_owners(each)) for origin in whole.origins} - found
-        found |= fresh
+        fresh = {origin for whole in (each, *_owners(each)) for origin in whole.origins} - sources
+        sources |= fresh
         todo += fresh
-    return found - {value}
+    return sources - {value}

@@ -20,8 +20,8 @@ class Callers:
 
     @cached_property
     def _by_name(self) -> Mapping[bytes, Sequence[Source]]:
-        found: dict[bytes, list[Source]] = {}
+        by_name: dict[bytes, list[Source]] = {}
         for source in self._sources:
             for name in source.called:
-                found.setdefault(name, []).append(source)
-        return found
+                by_name.setdefault(name, []).append(source)
+        return by_name

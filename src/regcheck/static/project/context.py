@@ -45,16 +45,16 @@ class ImportGraph:
 
     def _uses_of(self, source: Source) -> tuple[frozenset[Source], frozenset[Source]]:
         if source not in self._uses:
-            found: set[Source] = set()
+            users: set[Source] = set()
             passed: set[Source] = set()
             for statement in source.imports:
                 imported = {name for name, _ in statement.names}
                 names = source.words if "*" in imported else source.attributes if statement.module is None else imported
                 for target in self._targets(source, statement):
                     seen: set[Source] = set()
-                    found |= self._through(target, names if target.tail not in imported else source.attributes, seen)
+                    users |= self._through(target, names if target.tail not in imported else source.attributes, seen)
                     passed |= seen
-            self._uses[source] = frozenset(found), frozenset(passed)
+            self._uses[source] = frozenset(users), frozenset(passed)
         return self._uses[source]
 
     def users(self, source: Source) -> Sequence[Source]:
@@ -79,34 +79,34 @@ class ImportGraph:
 
     def _targets(self, source: Source, statement: Import) -> Iterator[Source]:
         """The files that an import statement itself names."""
-        found: list[Source | str | None] = []
+        targets: list[Source | str | None] = []
         if statement.module is None:
             for name, _ in statement.names:
                 parts = name.split(".")
-                found += [self._modules.named(".".join(parts[:end]), source) for end in range(1, len(parts) + 1)]
+                targets += [self._modules.named(".".join(parts[:end]), source) for end in range(1, len(parts) + 1)]
         else:
-            found.append(self._modules.imported(source, statement.level, statement.module))
+            targets.append(self._modules.imported(source, statement.level, statement.module))
             for name, _ in statement.names:
                 dotted = f"{statement.module}.{name}" if statement.module else name
-                found.append(self._modules.imported(source, statement.level, dotted))
-        yield from dict.fromkeys(each for each in found if isinstance(each, Source))
+                targets.append(self._modules.imported(source, statement.level, dotted))
+        yield from dict.fromkeys(each for each in targets if isinstance(each, Source))
 
     def _through(self, target: Source, names: Iterable[str], passed: set[Source]) -> set[Source]:
         """A file; of a package, the files that define the names, which may be the package's own. `passed` grows."""
         if not target.is_package:
             return {target}
         wanted = {*names, *(name for each in target.imports for name, bound in each.names if bound in names)}
-        found = set() if wanted.isdisjoint(target.own_names) else {target}
+        sources = set() if wanted.isdisjoint(target.own_names) else {target}
         if target in passed:
-            return found
+            return sources
         passed.add(target)
         inner = {each: None for statement in target.imports for each in self._targets(target, statement)}
         inside = wanted | target.words if b"__getattr__" in target.content else wanted
         inner |= {each: None for each in self._modules.below(target) if each.tail in inside}
         for each in inner:
             if each.is_package or each.tail in wanted or not wanted.isdisjoint(each.offered):
-                found |= self._through(each, wanted, passed)
-        return found
+                sources |= self._through(each, wanted, passed)
+        return sources
 
 
 def _names_a_library(source: Source) -> bool:

@@ -55,9 +55,9 @@ def python_files(paths: Iterable[str | Path], exclude: Sequence[str] = (), *, fo
             continue
         is_file = is_overlaid(path) or not path.is_dir()
         for file in [path] if is_file else chain.from_iterable(_by_folder(path, exclude)):
-            known = os.path.realpath(file)  # which survives links that lead to themselves
-            if known not in seen:
-                seen.add(known)
+            real_path = os.path.realpath(file)  # which survives links that lead to themselves
+            if real_path not in seen:
+                seen.add(real_path)
                 yield file
 
 
@@ -68,7 +68,7 @@ def files_around(paths: Iterable[str | Path]) -> list[Path]:
     directory, if it is above; else the folder of the package. Of a project with too many files it is the outermost
     folder that has fewer.
     """
-    found: list[Path] = []
+    nearby: list[Path] = []
     walked: set[Path] = set()
     places = (Path(os.path.realpath(path)) for path in paths)
     for folder in dict.fromkeys(each if each.is_dir() else each.parent for each in places):
@@ -77,19 +77,19 @@ def files_around(paths: Iterable[str | Path]) -> list[Path]:
                 below = _all_below(root)
                 if below is not None:
                     walked.add(root)
-                    found += below
+                    nearby += below
                     break
-    return [*dict.fromkeys(found)]
+    return [*dict.fromkeys(nearby)]
 
 
 def _all_below(root: Path) -> list[Path] | None:
     """The Python files below a folder; None if they are too many."""
-    found: list[Path] = []
+    below: list[Path] = []
     for count, files in enumerate(_by_folder(root, ())):
-        found += files
-        if count > MOST_FOLDERS or len(found) > MOST_FILES:
+        below += files
+        if count > MOST_FOLDERS or len(below) > MOST_FILES:
             return None
-    return found
+    return below
 
 
 def _by_folder(top: Path, exclude: Sequence[str]) -> Iterator[list[Path]]:
@@ -97,8 +97,8 @@ def _by_folder(top: Path, exclude: Sequence[str]) -> Iterator[list[Path]]:
     for name, folders, files in os.walk(top):
         here = Path(name)
         folders[:] = sorted(each for each in folders if not _is_skipped(here / each, exclude))
-        kept = (each for each in sorted(files) if each.endswith(READ) and not each.startswith("."))
-        yield [here / each for each in kept if not _is_excluded(here / each, exclude)]
+        readable = (each for each in sorted(files) if each.endswith(READ) and not each.startswith("."))
+        yield [here / each for each in readable if not _is_excluded(here / each, exclude)]
 
 
 def _is_skipped(folder: Path, exclude: Sequence[str]) -> bool:

@@ -69,9 +69,9 @@ class _Calls:
             for name in each.outline.called:
                 self._callers.setdefault(name, []).append(each)
 
-    def reaching(self, known: set[_Candidate], depth: int | None = None) -> set[_Candidate]:
+    def reaching(self, targets: set[_Candidate], depth: int | None = None) -> set[_Candidate]:
         """The known functions, and all that call one of them, or its class, directly or through up to `depth`."""
-        reached, latest = set(known), set(known)
+        reached, latest = set(targets), set(targets)
         for _ in count() if depth is None else range(depth):
             if not latest:
                 break

@@ -63,11 +63,11 @@ class Source:
 
     @cached_property
     def tree(self) -> ast.Module:
-        found = parse(self.path, self.content)
-        if isinstance(found, NotChecked):
-            self.unread = found
+        tree = parse(self.path, self.content)
+        if isinstance(tree, NotChecked):
+            self.unread = tree
             return ast.Module([], [])
-        return found
+        return tree
 
     @cached_property
     def digest(self) -> str:
@@ -99,11 +99,11 @@ class Source:
 
     def assigned_in(self, function: ast.AST) -> frozenset[str]:
         """The names of the attributes that a function of the file assigns, of any object."""
-        found = self._assigned.get(function)
-        if found is None:
+        names = self._assigned.get(function)
+        if names is None:
             stored = (n.attr for n in walk(function) if isinstance(n, ast.Attribute) and isinstance(n.ctx, ast.Store))
-            found = self._assigned[function] = frozenset(stored)
-        return found
+            names = self._assigned[function] = frozenset(stored)
+        return names
 
     @cached_property
     def _assigned(self) -> dict[ast.AST, frozenset[str]]:
@@ -155,7 +155,7 @@ class Source:
     @cached_property
     def imports(self) -> tuple[Import, ...]:
         """The import statements anywhere in the file, read from its text, except imports of torch."""
-        found = []
+        statements = []
         for package, text in _IMPORT.findall(self.content):
             module = package.lstrip(b".")
             level = len(package) - len(module)
@@ -165,8 +165,8 @@ class Source:
                 part.decode(errors="replace").split() for part in _COMMENT.sub(b"", text).strip(b"() \t").split(b",")
             )
             names = tuple((words[0], words[-1]) for words in clauses if words)
-            found.append(Import(level, module.decode(errors="replace") if package else None, names))
-        return tuple(found)
+            statements.append(Import(level, module.decode(errors="replace") if package else None, names))
+        return tuple(statements)
 
     @cached_property
     def imported_words(self) -> frozenset[str]:
@@ -176,26 +176,26 @@ class Source:
         """
         if self.is_package and b"__getattr__" in self.content:
             return self.words
-        found: set[bytes] = set()
+        words: set[bytes] = set()
         folders: set[str] = set()
         for package, names in _IMPORT.findall(self.content):
             if package.partition(b".")[0] != b"torch":
-                found.update(_WORD.findall(package), _WORD.findall(names))
+                words.update(_WORD.findall(package), _WORD.findall(names))
             if package and not package.strip(b"."):
                 folders.add(self.file.parents[min(len(package), len(self.file.parents)) - 1].name)
-        return frozenset(folders.union([each.decode() for each in found]))
+        return frozenset(folders.union([each.decode() for each in words]))
 
     @cached_property
     def attribute_assignments(self) -> Mapping[str, bool]:
         """The attributes that the file assigns on other objects than `self`; True: only on settings."""
-        found: dict[str, bool] = {}
+        assignments: dict[str, bool] = {}
         for match in _ATTRIBUTE_SET.finditer(self.content):
             start = match.start()
             if not _OWN.search(self.content, max(0, start - 6), start):
                 on_settings = _SETTINGS.search(self.content, max(0, start - 16), start) is not None
                 name = match[1].decode()
-                found[name] = found.get(name, True) and on_settings
-        return found
+                assignments[name] = assignments.get(name, True) and on_settings
+        return assignments
 
     @cached_property
     def words(self) -> frozenset[str]:
@@ -215,8 +215,8 @@ class Source:
     @cached_property
     def own_names(self) -> frozenset[str]:
         """The names that the file defines, read from its text: methods are among them, `__all__` and its like not."""
-        found = {(one or other).decode(errors="replace") for one, other in _DEFINED.findall(self.content)}
-        return frozenset(each for each in found if not each.startswith("__"))
+        names = {(one or other).decode(errors="replace") for one, other in _DEFINED.findall(self.content)}
+        return frozenset(each for each in names if not each.startswith("__"))
 
     @cached_property
     def offered(self) -> frozenset[str]:
@@ -228,20 +228,20 @@ class Source:
     @cached_property
     def calls(self) -> Mapping[str, Sequence[ast.Call]]:
         """The calls anywhere in the file by the last part of the callee's name."""
-        found: dict[str, list[ast.Call]] = {}
+        by_name: dict[str, list[ast.Call]] = {}
         for node in walk(self.tree):
             if isinstance(node, ast.Call):
-                found.setdefault(last_name(node.func), []).append(node)
-        return found
+                by_name.setdefault(last_name(node.func), []).append(node)
+        return by_name
 
     @cached_property
     def functions(self) -> Sequence[ast.stmt]:
         """The functions at the top of the file, and those of classes there."""
-        found: list[ast.stmt] = []
+        functions: list[ast.stmt] = []
         for each in file_scope(self.tree.body):
             inside = file_scope(each.body) if isinstance(each, ast.ClassDef) else (each,)
-            found += (one for one in inside if isinstance(one, (ast.FunctionDef, ast.AsyncFunctionDef)))
-        return found
+            functions += (one for one in inside if isinstance(one, (ast.FunctionDef, ast.AsyncFunctionDef)))
+        return functions
 
     def text_of(self, node: ast.stmt) -> bytes:
         """The lines of a statement, its decorators included."""

@@ -32,10 +32,10 @@ class Modules:
         key = dotted, near
         if key not in self._named:
             self._named[key] = self._find(dotted, near)
-        found = self._named[key]
-        if found is not None:
-            self.reached.add(found)
-        return found
+        module = self._named[key]
+        if module is not None:
+            self.reached.add(module)
+        return module
 
     def recording(self) -> Modules:
         """The same files; `reached` begins empty."""
@@ -67,10 +67,10 @@ class Modules:
         key = source.folder, level, module
         if key not in self._relative:
             self._relative[key] = self._find_relative(source, level, module)
-        found = self._relative[key]
-        if isinstance(found, Source):
-            self.reached.add(found)
-        return found
+        imported = self._relative[key]
+        if isinstance(imported, Source):
+            self.reached.add(imported)
+        return imported
 
     def _find_relative(self, source: Source, level: int, module: str) -> Source | str:
         package = source.module.split(".") if source.is_package else source.module.split(".")[:-1]
@@ -82,8 +82,8 @@ class Modules:
         for _ in range(level - 1):
             folder = os.path.dirname(folder)
         target = os.path.join(folder, *module.split(".")) if module else folder
-        found = self._by_file.get(f"{target}.py") or self._by_file.get(os.path.join(target, "__init__.py"))
-        return dotted if found is None else found
+        file = self._by_file.get(f"{target}.py") or self._by_file.get(os.path.join(target, "__init__.py"))
+        return dotted if file is None else file
 
 
 def _common(near: Source | None, source: Source) -> int:

@@ -63,8 +63,8 @@ class Definition:
 
     @cached_property
     def methods(self) -> dict[str, ast.FunctionDef | ast.AsyncFunctionDef]:
-        found = (each for each in file_scope(self.node.body))
-        return {each.name: each for each in found if isinstance(each, (ast.FunctionDef, ast.AsyncFunctionDef))}
+        statements = (each for each in file_scope(self.node.body))
+        return {each.name: each for each in statements if isinstance(each, (ast.FunctionDef, ast.AsyncFunctionDef))}
 
     @cached_property
     def constants(self) -> dict[str, ast.expr]:
@@ -88,23 +88,23 @@ class Definition:
 
     @cached_property
     def bases(self) -> tuple[Value, ...]:
-        found = []
+        bases = []
         for base in self.node.bases:
             node = base.value if isinstance(base, ast.Subscript) else base
-            found.append(self.project.resolve(self.source, node, self.outer))
-        return tuple(found)
+            bases.append(self.project.resolve(self.source, node, self.outer))
+        return tuple(bases)
 
     @cached_property
     def mro(self) -> tuple[Definition, ...]:
         """The scanned classes in which attributes are looked up, in order."""
-        found: dict[Definition, None] = {self: None}
+        order: dict[Definition, None] = {self: None}
         try:
             for base in self.bases:
                 if isinstance(base, Definition) and base is not self:
-                    found.update(dict.fromkeys(base.mro))
+                    order.update(dict.fromkeys(base.mro))
         except RecursionError:
             return (self,)
-        return tuple(found)
+        return tuple(order)
 
     @cached_property
     def torch_base(self) -> str:
@@ -154,10 +154,10 @@ class Definition:
 
     def _is_layer(self, node: ast.Assign) -> bool:
         """Whether a layer of torch is assigned to an attribute."""
-        made = node.value
-        if not isinstance(made, ast.Call) or not any(isinstance(each, ast.Attribute) for each in node.targets):
+        value = node.value
+        if not isinstance(value, ast.Call) or not any(isinstance(each, ast.Attribute) for each in node.targets):
             return False
-        callee = self.project.resolve(self.source, made.func, self.outer)
+        callee = self.project.resolve(self.source, value.func, self.outer)
         return isinstance(callee, External) and callee.name.rpartition(".")[0] == "torch.nn"
 
     @property
@@ -198,12 +198,12 @@ class Definition:
 
         Setters are left out: no name in code calls one.
         """
-        found: dict[str, list[tuple[ast.AST, Source]]] = {}
+        by_name: dict[str, list[tuple[ast.AST, Source]]] = {}
         for each in self.mro:
             methods = ((name, code) for name, code in each.methods.items() if not _is_setter(code))
             for name, code in (*methods, *each.constants.items()):
-                found.setdefault(name, []).append((code, each.source))
-        return found
+                by_name.setdefault(name, []).append((code, each.source))
+        return by_name
 
     @cached_property
     def _assigned(self) -> list[tuple[ast.AST, frozenset[str]]]:
@@ -218,11 +218,11 @@ class Definition:
     @cached_property
     def assigning(self) -> dict[str, list[ast.AST]]:
         """The methods that assign an attribute, by attribute, except `forward`."""
-        found: dict[str, list[ast.AST]] = {}
+        by_name: dict[str, list[ast.AST]] = {}
         for node, names in self.reassigned:
             for name in names:
-                found.setdefault(name, []).append(node)
-        return found
+                by_name.setdefault(name, []).append(node)
+        return by_name
 
 
 class Project:
@@ -257,7 +257,7 @@ class Project:
         """The process's CPU time, in seconds, at which the current file's time is used up."""
         self._definitions: dict[int, Definition] = {}
         self._functions: dict[int, Function] = {}
-        self._found: dict[tuple[str, str], Value | ast.expr] = {}
+        self._values: dict[tuple[str, str], Value | ast.expr] = {}
 
     def note_texts(self) -> None:
         """Computes what the texts of all files say together, so that copies and forks of the process share it."""
@@ -287,11 +287,11 @@ class Project:
     @cached_property
     def attribute_assignments(self) -> dict[str, bool]:
         """The attributes that code assigns on other objects than `self`; True: only on settings."""
-        found: dict[str, bool] = {}
+        assignments: dict[str, bool] = {}
         for source in self.sources:
             for name, on_settings in source.attribute_assignments.items():
-                found[name] = found.get(name, True) and on_settings
-        return found
+                assignments[name] = assignments.get(name, True) and on_settings
+        return assignments
 
     @cached_property
     def relevant(self) -> tuple[Source, ...]:
@@ -353,8 +353,8 @@ class Project:
             if outer and node.id in outer:
                 local: Value = outer[node.id]
                 return local
-            found = self.lookup(source, node.id)
-            return found if not isinstance(found, ast.expr) else self._resolve(source, found, None)
+            value = self.lookup(source, node.id)
+            return value if not isinstance(value, ast.expr) else self._resolve(source, value, None)
         if isinstance(node, ast.Attribute):
             return self.member(self._resolve(source, node.value, outer), node.attr)
         return Constant(node.value) if isinstance(node, ast.Constant) else Unknown()
@@ -365,18 +365,18 @@ class Project:
             return Unknown()
         inside = self.modules.named(owner.name)
         if inside is not None:
-            found = self.lookup(inside, name)
-            if not isinstance(found, (ast.expr, Unknown)):
-                return found
+            value = self.lookup(inside, name)
+            if not isinstance(value, (ast.expr, Unknown)):
+                return value
         return External(canonical(f"{owner.name}.{name}"))
 
     def lookup(self, source: Source, name: str) -> Value | ast.expr:
         """The value of a file's top-level name, or the only expression that the file assigns to it."""
         key = source.path, name
-        if key not in self._found:
-            self._found[key] = Unknown()
-            self._found[key] = self._lookup(source, name)
-        return self._found[key]
+        if key not in self._values:
+            self._values[key] = Unknown()
+            self._values[key] = self._lookup(source, name)
+        return self._values[key]
 
     def _lookup(self, source: Source, name: str) -> Value | ast.expr:
         bindings = source.bindings.get(name, [])
@@ -392,9 +392,9 @@ class Project:
             return bindings[0]
         if not bindings:
             for star in source.stars:
-                found = self._through_star(source, star, name)
-                if found is not None:
-                    return found
+                value = self._through_star(source, star, name)
+                if value is not None:
+                    return value
             if "__getattr__" in source.bindings:
                 return self._on_demand(source, name)
         return Unknown()
@@ -421,12 +421,12 @@ class Project:
     def _through_star(self, source: Source, star: ast.ImportFrom, name: str) -> Value | ast.expr | None:
         module = self.modules.imported(source, star.level, star.module or "")
         if isinstance(module, Source):
-            found = self.lookup(module, name)
-            return None if isinstance(found, Unknown) else found
+            value = self.lookup(module, name)
+            return None if isinstance(value, Unknown) else value
         if is_public(f"{module}.{name}"):
             return External(f"{module}.{name}")
-        known = bool(layer_named(name).function) or name in CONTAINERS or name in ("Module", "Parameter")
-        return External(f"torch.nn.{name}") if module == "torch.nn" and known else None
+        is_torch_name = bool(layer_named(name).function) or name in CONTAINERS or name in ("Module", "Parameter")
+        return External(f"torch.nn.{name}") if module == "torch.nn" and is_torch_name else None
 
     def imports_of(self, source: Source, statement: ast.Import | ast.ImportFrom) -> dict[str, Value]:
         """The names that an import statement binds, with their values."""
@@ -438,7 +438,7 @@ class Project:
                 for alias in statement.names
             }
         module = self.modules.imported(source, statement.level, statement.module or "")
-        found: dict[str, Value] = {}
+        by_name: dict[str, Value] = {}
         for alias in statement.names:
             value: Value
             if isinstance(module, Source):
@@ -448,8 +448,8 @@ class Project:
                     value = External(f"{module.module}.{alias.name}")
             else:
                 value = External(canonical(f"{module}.{alias.name}"))
-            found[alias.asname or alias.name] = value
-        return found
+            by_name[alias.asname or alias.name] = value
+        return by_name
 
 
 def _module_class(base: External) -> str:

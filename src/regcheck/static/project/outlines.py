@@ -100,24 +100,26 @@ class FileOutline:
     unread: Mapping[str, NotChecked] = field(default_factory=dict)
 
 
-def outlines_of(project: Project, known: Mapping[str, FileOutline], known_models: frozenset[str]) -> list[FileOutline]:
+def outlines_of(
+    project: Project, earlier: Mapping[str, FileOutline], known_models: frozenset[str]
+) -> list[FileOutline]:
     """The outlines of all files in which a rule can start, in their order.
 
     Args:
         project: the files.
-        known: outlines from an earlier analysis that still hold, by path; copied unless the project has a new name of
+        earlier: outlines from an earlier analysis that still hold, by path; copied unless the project has a new name of
             a model class and the file mentions it.
         known_models: the names of model classes that those outlines were made with.
     """
-    files = {each: known.get(each.path) or _Outliner(project, each) for each in project.relevant}
+    files = {each: earlier.get(each.path) or _Outliner(project, each) for each in project.relevant}
     models = {name for each in files.values() for name in each.models}
     added = [encode(name) for name in models - known_models]
-    found = []
+    outlines = []
     for source, file in files.items():
         if isinstance(file, FileOutline) and any(name in source.content for name in added):
             file = _Outliner(project, source)
-        found.append(file if isinstance(file, FileOutline) else file.outline(models))
-    return found
+        outlines.append(file if isinstance(file, FileOutline) else file.outline(models))
+    return outlines
 
 
 class _Outliner:

@@ -41,22 +41,22 @@ _PACKAGE = Path(__file__).parents[2]
 
 def digest(sources: Iterable[Source], rules: Sequence[Rule]) -> str:
     """The cache key of a scan: a digest of the files and their paths, the rules, regcheck itself and this Python."""
-    found = environment(rules)
+    hashed = environment(rules)
     for source in sources:
-        found.update(encode(f"{described(source)[:-1]}:{source.digest}\n"))
-    return found.hexdigest()
+        hashed.update(encode(f"{described(source)[:-1]}:{source.digest}\n"))
+    return hashed.hexdigest()
 
 
 def environment(rules: Sequence[Rule]) -> hashlib.blake2b:
     """A digest of all but files that a scan depends on, to which those can be added."""
-    found = hashlib.blake2b(digest_size=24)
+    hashed = hashlib.blake2b(digest_size=24)
     for code in (*_PACKAGE.rglob("*.py"), *_files_of_plugins(rules)):
         with suppress(OSError):
             stat = code.stat()
-            found.update(encode(f"{code}:{stat.st_mtime_ns}:{stat.st_size}\n"))
+            hashed.update(encode(f"{code}:{stat.st_mtime_ns}:{stat.st_size}\n"))
     chosen = " ".join(f"{rule.code} {rule.name} {rule.severity.value} {rule.begins_at}" for rule in rules)
-    found.update(encode(f"{__version__} {sys.version} {sys.getfilesystemencoding()} {chosen} {os.getcwd()}\n"))
-    return found
+    hashed.update(encode(f"{__version__} {sys.version} {sys.getfilesystemencoding()} {chosen} {os.getcwd()}\n"))
+    return hashed
 
 
 def described(source: Source) -> str:

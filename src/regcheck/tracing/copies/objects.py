@@ -269,9 +269,9 @@ class Copier:
         copies = [self(each) for each in parts]
         if all(one is other for one, other in zip(parts, copies, strict=True)) and not attributes_of(value):
             return value
-        known = self.memo.get(id(value))  # reached once more from within
-        if known is not None:
-            return known
+        copied = self.memo.get(id(value))  # reached once more from within
+        if copied is not None:
+            return copied
         twin = self.memo[id(value)] = base.__new__(type(value), copies)
         self._give_attributes(value, twin)
         return twin

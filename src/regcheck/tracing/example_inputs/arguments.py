@@ -82,14 +82,16 @@ def guessed_inputs(model: nn.Module) -> Iterator[Inputs]:
         yield Inputs(origin="forward takes no arguments")
         return
     chosen = needed(arguments or [ForwardArgument("input")])
-    for known in (
+    for reading in (
         follow(model),
         ForwardReading(),
     ):  # where the source was misread, the layers' own order may still be right
-        options = {each.name: draws(model, each, known) for each in chosen}
+        options = {each.name: draws(model, each, reading) for each in chosen}
         if any(options.values()):
-            yield from combined_draws(chosen, {name: found or [_nothing()] for name, found in options.items()})
-        if not _strayed(model, chosen, known):
+            yield from combined_draws(
+                chosen, {name: options_of_argument or [_nothing()] for name, options_of_argument in options.items()}
+            )
+        if not _strayed(model, chosen, reading):
             return
 
 
@@ -99,7 +101,7 @@ def combined_draws(arguments: Sequence[ForwardArgument], options: Mapping[str, S
     Where several arguments have several draws, each is also varied alone.
     """
     most = max((len(each) for each in options.values()), default=0)
-    several = [name for name, found in options.items() if len(found) > 1]
+    several = [name for name, of_argument in options.items() if len(of_argument) > 1]
     alone = [{name: way} for name in several if len(several) > 1 for way in (1, 2)]
     together = [dict.fromkeys(options, way) for way in range(most)]
     tries = [(SAMPLES, each) for each in (*together[:1], *alone, *together[1:])]
@@ -123,20 +125,20 @@ def as_call(arguments: Sequence[ForwardArgument], values: Mapping[str, Any], ori
     return Inputs(tuple(args), {name: each for name, each in values.items() if name not in by_position}, origin)
 
 
-def draws(model: nn.Module, argument: ForwardArgument, known: ForwardReading) -> list[Draw]:
+def draws(model: nn.Module, argument: ForwardArgument, reading: ForwardReading) -> list[Draw]:
     """Draws of an argument, most likely first; empty where nothing is known of it."""
     root = (argument.name,)
-    parts = [each for each in known.keys if each[0] == argument.name]
+    parts = [each for each in reading.keys if each[0] == argument.name]
     if parts:
-        return _mapping(model, parts, known)
-    items = [each for each in known.items if each[0] == argument.name]
+        return _mapping(model, parts, reading)
+    items = [each for each in reading.items if each[0] == argument.name]
     if items:
-        return _sequence(model, items, known)
-    meeting = known.meetings.get(root)
+        return _sequence(model, items, reading)
+    meeting = reading.meetings.get(root)
     named = _plain(argument) or _by_name(model, argument.name, meeting)
     if meeting is None and argument.name in FLAGS:
         named = [Draw(lambda samples: FLAGS[argument.name], f"its name ({argument.name})")]
-    return named or _by_layer(model, argument, meeting, known.ranks.get(root))
+    return named or _by_layer(model, argument, meeting, reading.ranks.get(root))
 
 
 def drawn_for(model: nn.Module, argument: str | int, shape: tuple[int, ...], dtype: str) -> torch.Tensor:
@@ -159,33 +161,35 @@ def drawn_for(model: nn.Module, argument: str | int, shape: tuple[int, ...], dty
     return ids(shape, min(layer.num_embeddings, torch.iinfo(kind).max), padding).to(kind)
 
 
-def _mapping(model: nn.Module, parts: Iterable[Root], known: ForwardReading) -> list[Draw]:
+def _mapping(model: nn.Module, parts: Iterable[Root], reading: ForwardReading) -> list[Draw]:
     """A dict with the keys that forward reads."""
-    entries = {root[1]: _entry(model, root, known) for root in parts}
+    entries = {root[1]: _entry(model, root, reading) for root in parts}
     most = max(len(each) for each in entries.values())
 
-    def made(way: int) -> Callable[[int], Any]:
+    def mapping_at(way: int) -> Callable[[int], Any]:
         return lambda samples: {
-            key: found[min(way, len(found) - 1)].make(samples) for key, found in entries.items() if found
+            key: options[min(way, len(options) - 1)].make(samples) for key, options in entries.items() if options
         }
 
-    return [Draw(made(way), f"a dict with {', '.join(map(repr, entries))}") for way in range(most)]
+    return [Draw(mapping_at(way), f"a dict with {', '.join(map(repr, entries))}") for way in range(most)]
 
 
-def _sequence(model: nn.Module, items: Iterable[Root], known: ForwardReading) -> list[Draw]:
+def _sequence(model: nn.Module, items: Iterable[Root], reading: ForwardReading) -> list[Draw]:
     """A list of tensors, one for each layer that forward zips it with."""
-    entries = [_by_layer(model, ForwardArgument(root[0]), known.meetings.get(root), None) for root in items]
+    entries = [_by_layer(model, ForwardArgument(root[0]), reading.meetings.get(root), None) for root in items]
     most = max(map(len, entries)) if all(entries) else 0
 
-    def made(way: int) -> Callable[[int], Any]:
-        return lambda samples: [found[min(way, len(found) - 1)].make(samples) for found in entries]
+    def items_at(way: int) -> Callable[[int], Any]:
+        return lambda samples: [
+            draws_of_item[min(way, len(draws_of_item) - 1)].make(samples) for draws_of_item in entries
+        ]
 
-    return [Draw(made(way), f"a list of {len(entries)} tensors") for way in range(most)]
+    return [Draw(items_at(way), f"a list of {len(entries)} tensors") for way in range(most)]
 
 
-def _entry(model: nn.Module, root: Root, known: ForwardReading) -> list[Draw]:
-    meeting = known.meetings.get(root)
-    by_layer = _by_layer(model, ForwardArgument(root[-1]), meeting, known.ranks.get(root))
+def _entry(model: nn.Module, root: Root, reading: ForwardReading) -> list[Draw]:
+    meeting = reading.meetings.get(root)
+    by_layer = _by_layer(model, ForwardArgument(root[-1]), meeting, reading.ranks.get(root))
     return _by_name(model, root[-1], meeting) or by_layer
 
 
@@ -248,12 +252,12 @@ def _by_layer(model: nn.Module, argument: ForwardArgument, meeting: FirstUse | N
     what = type(meeting.layer).__name__ if meeting.layer is not None else meeting.function
     path = next((path for path, each in model.named_modules() if each is meeting.layer), "")
     origin = f"shape of {path or ('the model' if meeting.layer is model else 'its weights')} ({what})"
-    found = [Draw(spec.drawn, origin) for spec in specs]
+    options = [Draw(spec.drawn, origin) for spec in specs]
     if isinstance(meeting.layer, (nn.LSTM, nn.LSTMCell)) and meeting.argument == "hx":
-        return [Draw(lambda n, each=each: (each.make(n), each.make(n)), origin) for each in found]  # type: ignore[misc]
+        return [Draw(lambda n, each=each: (each.make(n), each.make(n)), origin) for each in options]  # type: ignore[misc]
     if re.match(r"(typing\.)?(list|sequence|iterable|tuple)\[(torch\.)?tensor", argument.annotation.lower()):
-        return [Draw(lambda n, each=each: [*each.make(n)], origin) for each in found]  # type: ignore[misc]
-    return found
+        return [Draw(lambda n, each=each: [*each.make(n)], origin) for each in options]  # type: ignore[misc]
+    return options
 
 
 def _suggested(model: nn.Module, name: str) -> nn.Module | None:
@@ -267,9 +271,9 @@ def _suggested(model: nn.Module, name: str) -> nn.Module | None:
     return next((each for each in layer_inputs.entrances(model) if layer_inputs.accepted_by(model, each)), None)
 
 
-def _strayed(model: nn.Module, arguments: Sequence[ForwardArgument], known: ForwardReading) -> bool:
+def _strayed(model: nn.Module, arguments: Sequence[ForwardArgument], reading: ForwardReading) -> bool:
     """Whether some argument reaches another layer than the one that its name and the layers' order suggest."""
-    met = {each.name: known.meetings.get((each.name,)) for each in arguments}
+    met = {each.name: reading.meetings.get((each.name,)) for each in arguments}
     return any(each and each.layer is not _suggested(model, name) for name, each in met.items())
 
 

@@ -33,11 +33,11 @@ class TooDeep(Exception):
 
 def follow(model: nn.Module) -> ForwardReading:
     """The first uses of the arguments of `model.forward` that its source shows. Nothing is run."""
-    found = ForwardReading()
+    reading = ForwardReading()
     names = list(_names(type(model).forward))
     with suppress(Exception):  # a guess must not stop an audit, whatever the source contains
-        _Reader(found, 4000).enter(model, {name: ArgumentFlow(((name,),)) for name in names})
-    return found
+        _Reader(reading, 4000).enter(model, {name: ArgumentFlow(((name,),)) for name in names})
+    return reading
 
 
 def _names(function: Callable[..., Any]) -> Iterator[str]:
@@ -61,7 +61,7 @@ class _Reader:
     """Reads functions statement by statement, and follows the arguments through them."""
 
     def __init__(self, found: ForwardReading, steps: int) -> None:
-        self.found, self._steps, self._depth = found, steps, 0
+        self.reading, self._steps, self._depth = found, steps, 0
 
     def enter(self, module: nn.Module, arguments: Mapping[str, Any]) -> Any:
         """Reads a call of a module; the first argument afterwards, unless a layer uses it."""
@@ -85,33 +85,33 @@ class _Reader:
             for key, track in tracks.items():
                 self._record_use(track, FirstUse(module, key))
             return None
-        before = len(self.found.meetings)
+        before = len(self.reading.meetings)
         result = self._read(type(module).forward, [Available(module)], dict(arguments))
-        if len(self.found.meetings) > before or next(module.parameters(), None) is not None:
+        if len(self.reading.meetings) > before or next(module.parameters(), None) is not None:
             return result if isinstance(result, ArgumentFlow) else None
         return result if isinstance(result, ArgumentFlow) else first
 
     def _record_use(self, track: ArgumentFlow, meeting: FirstUse) -> None:
         for root in track.roots:
-            found = replace(meeting, way=track.way, shared=len(track.roots))
-            self.found.meetings.setdefault(root, found)
+            use = replace(meeting, way=track.way, shared=len(track.roots))
+            self.reading.meetings.setdefault(root, use)
 
-    def _read(self, function: Any, given: Sequence[Any], named: Mapping[str, Any]) -> Any:
+    def _read(self, function: Any, arguments: Sequence[Any], named: Mapping[str, Any]) -> Any:
         function = inspect.unwrap(getattr(function, "__func__", function))
         node = _parsed(function) if isinstance(function, FunctionType) else None
         if node is None or self._depth > 12:
             return None
         spec = node.args
         positional = [each.arg for each in (*spec.posonlyargs, *spec.args)]
-        scope: dict[str, Any] = dict(zip(positional, given, strict=False))
+        scope: dict[str, Any] = dict(zip(positional, arguments, strict=False))
         free = [name for name in positional if name not in scope]
         for name, value in named.items():
             if name in free or name in [each.arg for each in spec.kwonlyargs]:
                 scope[name] = value
             elif name == "input" and free:
                 scope[free[0]] = value
-        if spec.vararg is not None and len(given) > len(positional):
-            scope[spec.vararg.arg] = list(given[len(positional) :])
+        if spec.vararg is not None and len(arguments) > len(positional):
+            scope[spec.vararg.arg] = list(arguments[len(positional) :])
         self._depth += 1
         try:
             return Body(self, function, scope).run(node.body)

@@ -24,7 +24,7 @@ VALUELESS = METADATA | FACTORIES
 class Reader(Protocol):
     """What a `Body` asks about calls."""
 
-    found: ForwardReading
+    reading: ForwardReading
 
     def step(self) -> None:
         """Counts a step; raises when there are too many."""
@@ -41,7 +41,7 @@ class Body:
 
     def __init__(self, reader: Reader, function: FunctionType, scope: dict[str, Any]) -> None:
         self._reader, self._scope, self._globals = reader, scope, function.__globals__
-        self._found = reader.found
+        self._reading = reader.reading
 
     def run(self, body: Sequence[ast.stmt]) -> Any:
         result = None
@@ -66,10 +66,10 @@ class Body:
             test = self._value(node.test)
             if isinstance(test, Available) and isinstance(test.value, bool):
                 return self.run(node.body if test.value else node.orelse)
-            kept = dict(self._scope)
+            scope_before = dict(self._scope)
             one = self.run(node.body)
             other = self.run(node.orelse)
-            for name, value in kept.items():  # a branch that loses a name does not decide for both
+            for name, value in scope_before.items():  # a branch that loses a name does not decide for both
                 if isinstance(value, ArgumentFlow) and self._scope.get(name) is None and not node.orelse:
                     self._scope[name] = value
             return one if one is not None else other
@@ -90,7 +90,7 @@ class Body:
         elif isinstance(target, (ast.Tuple, ast.List)):
             if isinstance(value, Shape) and not any(isinstance(each, ast.Starred) for each in target.elts):
                 for root in value.track.roots if not value.track.way else ():
-                    self._found.ranks.setdefault(root, len(target.elts))
+                    self._reading.ranks.setdefault(root, len(target.elts))
             parts = value if isinstance(value, list) and len(value) == len(target.elts) else [None] * len(target.elts)
             for each, part in zip(target.elts, parts, strict=True):
                 self._bind(each, part)
@@ -157,7 +157,7 @@ class Body:
             if name in ("T", "mT", "data", "real"):
                 return reshaped(owner, "transpose", (-1, -2)) if name in ("T", "mT") else owner
             if not hasattr(torch.Tensor, name) or name in ("x", "batch"):
-                return self._part(owner, name, self._found.attributes)
+                return self._part(owner, name, self._reading.attributes)
             return None
         if isinstance(owner, Available):
             try:
@@ -183,7 +183,7 @@ class Body:
             return None
         if isinstance(owner, ArgumentFlow):
             if isinstance(key, Available) and isinstance(key.value, str):
-                return self._part(owner, key.value, self._found.keys)
+                return self._part(owner, key.value, self._reading.keys)
             return reshaped(owner, "index", (ast.unparse(index),))
         if isinstance(owner, list):
             at = key.value if isinstance(key, Available) and isinstance(key.value, int) else 0
@@ -228,7 +228,7 @@ class Body:
 
         def item(value: Any, index: int) -> Any:
             if isinstance(value, ArgumentFlow):
-                return self._part(value, str(index), self._found.items)
+                return self._part(value, str(index), self._reading.items)
             return Available(value.value[index]) if isinstance(value, Available) and value.value in layers else None
 
         return [[item(each, index) for each in args] for index in range(min(map(len, layers)))]
@@ -239,7 +239,7 @@ class Body:
         if name in VALUELESS:
             return None
         if name == "get" and args and isinstance(args[0], Available) and isinstance(args[0].value, str):
-            return self._part(owner, args[0].value, self._found.keys)
+            return self._part(owner, args[0].value, self._reading.keys)
         if name in ("matmul", "mm", "bmm"):
             return self._reader.torch(name, [owner, *args], {})
         if name in WAYS:
