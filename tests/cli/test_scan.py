@@ -252,7 +252,7 @@ def test_a_scan_of_what_is_excluded_is_no_error(folder: Path) -> None:
     (folder / "old" / "net.py").write_text(NET)
     done = scan(folder, "old", "--strict")
     assert (done.returncode, done.stdout) == (0, "0 files looked at\n0 findings\n")
-    assert done.stderr == "note: no Python files found: the configuration excludes all of them\n"
+    assert done.stderr == "note: no Python files found: all of them are excluded\n"
 
 
 def test_an_excluded_file_is_not_rewritten(folder: Path) -> None:

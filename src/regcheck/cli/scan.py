@@ -196,7 +196,7 @@ def changed(paths: list[str], arguments: Namespace, options: Options) -> FixResu
 
 
 def refuse_empty(report: Report, named: bool) -> None:
-    """Refuse a scan without files if the user named the paths; print a note if the configuration excludes all files.
+    """Refuse a scan without files if the user named the paths; print a note if all files are excluded.
 
     Raises:
         UsageError: the named paths hold no Python file.
@@ -204,7 +204,7 @@ def refuse_empty(report: Report, named: bool) -> None:
     if report.files:
         return
     if not report.not_checked:
-        note(f"note: {NO_FILES}: the configuration excludes all of them")
+        note(f"note: {NO_FILES}: all of them are excluded")
     elif named:
         (empty,) = report.not_checked
         raise UsageError(f"{empty.subject}: {empty.reason}")
