@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import pickle
+import sys
 from collections.abc import Callable
 from dataclasses import FrozenInstanceError, asdict, field, fields, replace
 from typing import Any, ClassVar
@@ -172,3 +173,12 @@ def test_no_method_is_compiled_before_the_first_call() -> None:
     lazy(2)
     assert before is not compiled
     assert lazy.__init__ is compiled
+
+
+def test_a_class_outlives_its_module(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A class is complete though a program has removed its module since, as pytester does with what a run imports."""
+    cls = pair(lazy_dataclass)
+    monkeypatch.delitem(sys.modules, __name__)
+    assert cls(1, 2) == cls(1, 2)
+    assert [each.name for each in fields(cls)] == ["first", "second"]
+    assert __name__ not in sys.modules

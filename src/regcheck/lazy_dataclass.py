@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import dataclasses
 import operator
+import sys
 from _thread import RLock
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import MISSING, FrozenInstanceError, fields
 from functools import partial
 from reprlib import recursive_repr
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 Class = type[Any]
@@ -80,14 +82,28 @@ class CollectedLater:
 
     def __init__(self, cls: Class, name: str, collect: Callable[[Class], Class]) -> None:
         self._cls, self._name, self._collect = cls, name, collect
+        self._module = sys.modules[cls.__module__]
 
     def __get__(self, instance: object, owner: Class) -> Any:
-        with _collecting:
+        with _collecting, loaded(self._module):
             if vars(self._cls)[self._name] is self:
                 for name in COLLECTED:
                     delattr(self._cls, name)
                 self._collect(self._cls)
         return getattr(self._cls, self._name)
+
+
+@contextmanager
+def loaded(module: ModuleType) -> Iterator[None]:
+    """Puts the module back into `sys.modules`, where `dataclasses` looks, for the block if a program removed it."""
+    absent = module.__name__ not in sys.modules
+    if absent:
+        sys.modules[module.__name__] = module
+    try:
+        yield
+    finally:
+        if absent:
+            del sys.modules[module.__name__]
 
 
 class SignatureLater:
